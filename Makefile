@@ -1,0 +1,73 @@
+# Every command of a developer's day; `make` alone lists them. The modules come from go.work.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Each of our tools has its own modfile, so that its dependencies never reach a module of ours. Such a tool runs
+# outside the workspace, and inside a module: any module.
+tool = GOWORK=off go tool -modfile=$(CURDIR)/tools/$(1).mod
+buf = cd services/rpc && $(call tool,buf) buf
+# golangci-lint must itself see the workspace, so go only builds it and says where it is.
+golangci-lint = "$$(cd tools && $(call tool,linters) -n golangci-lint)"
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start everything in one process, with its own Postgres and Redis and demo data
+	go run ./tools/run
+
+.PHONY: run-split
+run-split: ## Start the four services as separate processes, as in the cluster
+	go run ./tools/run --split
+
+.PHONY: build
+build: ## Compile every program into bin/
+	go build -o bin/ work
+
+# TESTFLAGS goes to go test, as in `make test TESTFLAGS='-run TestCreate -v'`.
+.PHONY: test
+test: prerequisites ## Run the tests of every module, with the race detector, on a real Postgres and Redis
+	go test -race -p 2 $(TESTFLAGS) $$(go list work | grep -v /tools/e2e)
+
+.PHONY: e2e
+e2e: prerequisites ## Run the end-to-end tests: the whole of Trackway, from outside
+	cd tools && go test -count=1 $(TESTFLAGS) ./e2e/...
+
+.PHONY: prerequisites
+prerequisites:
+	@tools/prerequisites
+
+.PHONY: lint
+lint: ## Run the linters over every module
+	$(golangci-lint) run $$(go list -m -f '{{.Dir}}/...')
+
+.PHONY: fmt
+fmt: ## Format the Go code and the contract
+	$(buf) format -w
+	$(golangci-lint) fmt
+
+.PHONY: generate
+generate: generate-rpc generate-graph ## Write the generated code anew: protobuf, gRPC, GraphQL
+
+# The old files go only when the new ones are there: a mistake in a .proto leaves a tree that builds.
+.PHONY: generate-rpc
+generate-rpc:
+	rm -rf bin/rpc
+	$(buf) generate -o $(CURDIR)/bin/rpc
+	find services/rpc -name '*.pb.go' -delete
+	cp -R bin/rpc/. services/rpc/
+	rm -rf bin/rpc
+
+.PHONY: generate-graph
+generate-graph: generate-rpc
+	cd graph && $(call tool,generators) gqlgen generate
+
+.PHONY: tidy
+tidy: ## Give every module the same versions, and tidy its go.mod
+	go work sync
+	for dir in $$(go list -m -f '{{.Dir}}'); do (cd "$$dir" && GOWORK=off go mod tidy); done
+
+.PHONY: verify
+verify: ## Check all that must hold before a change lands, beside its tests
+	tools/verify
