@@ -1,0 +1,149 @@
+// Package app runs a service: its gRPC server, its admin port with the probes, its clients, its logs and traces, and
+// a stop that loses no request. What a service adds is its Config and what it registers.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+)
+
+// Config is what every service is told.
+type Config struct {
+	Listen    string        `env:"LISTEN_ADDR" envDefault:":9090" doc:"Address on which the service answers: gRPC, at the edge HTTP"`
+	Admin     string        `env:"ADMIN_ADDR" envDefault:":9091" doc:"Address of the probes /livez and /readyz; never public"`
+	LogLevel  slog.Level    `env:"LOG_LEVEL" envDefault:"info" doc:"Least level that is logged: debug, info, warn or error"`
+	LogFormat string        `env:"LOG_FORMAT" envDefault:"json" doc:"Form of the log: json, or text for a terminal"`
+	Grace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s" doc:"How long a stopping service waits for the requests it is working on"`
+}
+
+// Env is what a service needs of the process it runs in. `make run` and the tests put several services into one
+// process by a network in memory; the zero Env is the real network.
+type Env struct {
+	Log *slog.Logger
+	// Tracer makes the spans; nil makes none, but carries and begins traces all the same.
+	Tracer trace.TracerProvider
+	// ListenOn and DialTo replace net.Listen and the dialing of other services.
+	ListenOn func(ctx context.Context, addr string) (net.Listener, error)
+	DialTo   func(ctx context.Context, addr string) (net.Conn, error)
+	// Queries sees every SQL statement, Calls every RPC that is served.
+	Queries []bun.QueryHook
+	Calls   []grpc.UnaryServerInterceptor
+}
+
+func (e Env) listen(ctx context.Context, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil //nolint:nilnil // no address means that nothing listens
+	}
+	if e.ListenOn != nil {
+		return e.ListenOn(ctx, addr)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// readHeaderTimeout bounds how long the admin port waits for a request's header.
+const readHeaderTimeout = 5 * time.Second
+
+// readyTimeout bounds one look at whether the service is ready.
+const readyTimeout = 2 * time.Second
+
+// server is something that serves until it is stopped.
+type server struct {
+	serve func() error
+	// drain stops taking requests and waits for those under way until ctx ends.
+	drain func(ctx context.Context) error
+}
+
+// serve runs the servers until ctx ends or one fails, and then drains them all. Jobs run beside them, and are waited
+// for.
+func serve(ctx context.Context, cfg Config, servers []server, jobs []func(ctx context.Context)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range servers {
+		g.Go(s.serve)
+	}
+	for _, job := range jobs {
+		g.Go(func() error { job(ctx); return nil })
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Grace)
+		defer cancel()
+		var all []error
+		for _, s := range servers {
+			all = append(all, s.drain(stop))
+		}
+		return errors.Join(all...)
+	})
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// ServeHTTP serves a handler on cfg.Listen, and the probes beside it, until ctx ends.
+func ServeHTTP(ctx context.Context, cfg Config, env Env, srv *http.Server, ready func(context.Context) error) error {
+	l, err := env.listen(ctx, cfg.Listen)
+	if err != nil {
+		return err
+	}
+	servers := []server{httpServer(srv, l)}
+	admin, err := adminServer(ctx, cfg, env, ready)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return serve(ctx, cfg, append(servers, admin...), nil)
+}
+
+func httpServer(srv *http.Server, l net.Listener) server {
+	return server{
+		serve: func() error {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve HTTP: %w", err)
+			}
+			return nil
+		},
+		drain: func(ctx context.Context) error {
+			if err := srv.Shutdown(ctx); err != nil {
+				return errors.Join(fmt.Errorf("stop HTTP: %w", err), srv.Close())
+			}
+			return nil
+		},
+	}
+}
+
+// adminServer serves the probes: /livez while the process works, /readyz while it should get requests.
+func adminServer(ctx context.Context, cfg Config, env Env, ready func(context.Context) error) ([]server, error) {
+	l, err := env.listen(ctx, cfg.Admin)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		look, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if ctx.Err() != nil { // stopping
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		if err := ready(look); err != nil {
+			env.Log.WarnContext(look, "not ready", "error", err)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	return []server{httpServer(&http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}, l)}, nil
+}

@@ -1,0 +1,220 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+const (
+	// callTimeout bounds a call whose caller set no deadline.
+	callTimeout = 15 * time.Second
+	// maxMessage bounds a request or answer, in bytes.
+	maxMessage = 8 << 20
+	// Connections end now and then, so that clients look up the addresses anew and find new replicas: gRPC's DNS
+	// resolver looks again only then.
+	maxConnectionAge      = 2 * time.Minute
+	maxConnectionAgeGrace = 30 * time.Second
+)
+
+// GRPC is what a service serves.
+type GRPC struct {
+	Register func(*grpc.Server)
+	// Interceptors run in this order, inside those of every service.
+	Interceptors []grpc.UnaryServerInterceptor
+	// Ready reports what keeps the service from answering, such as a database out of reach.
+	Ready func(context.Context) error
+	// Jobs run until the context ends.
+	Jobs []func(context.Context)
+}
+
+// ServeGRPC serves on cfg.Listen, and the probes beside it, until ctx ends. Every failure that is not for the caller
+// is logged here, once, and leaves as an internal error without its text.
+func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
+	l, err := env.listen(ctx, cfg.Listen)
+	if err != nil {
+		return err
+	}
+	chain := append([]grpc.UnaryServerInterceptor{deadline, env.report}, env.Calls...)
+	srv := grpc.NewServer(
+		grpc.ChainUnaryInterceptor(append(chain, g.Interceptors...)...),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(env.otelgrpc()...)),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: maxConnectionAgeGrace,
+		}),
+	)
+	g.Register(srv)
+	state := health.NewServer()
+	healthpb.RegisterHealthServer(srv, state)
+	servers := []server{{
+		serve: func() error {
+			if err := srv.Serve(l); err != nil {
+				return fmt.Errorf("serve gRPC: %w", err)
+			}
+			return nil
+		},
+		drain: func(ctx context.Context) error {
+			state.Shutdown()
+			return drainGRPC(ctx, srv)
+		},
+	}}
+	admin, err := adminServer(ctx, cfg, env, g.Ready)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return serve(ctx, cfg, append(servers, admin...), g.Jobs)
+}
+
+func drainGRPC(ctx context.Context, srv *grpc.Server) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		srv.GracefulStop()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		srv.Stop() // ends GracefulStop too
+		<-done
+		return fmt.Errorf("stop gRPC: %w", ctx.Err())
+	}
+}
+
+func (e Env) otelgrpc() []otelgrpc.Option {
+	return []otelgrpc.Option{
+		otelgrpc.WithTracerProvider(e.tracer()), otelgrpc.WithPropagators(propagation.TraceContext{}),
+	}
+}
+
+func deadline(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return next(ctx, req)
+}
+
+// report turns every failure into one for the caller, and logs what the caller may not see.
+func (e Env) report(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (answer any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.Log.ErrorContext(ctx, "panic", "method", info.FullMethod, "panic", p, "stack", string(debug.Stack()))
+			answer, err = nil, errs.From(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	answer, err = next(ctx, req)
+	if err == nil {
+		return answer, nil
+	}
+	failure := errs.From(err)
+	switch failure.Code {
+	case errs.Internal:
+		e.Log.ErrorContext(ctx, "call failed", "method", info.FullMethod, "error", failure.Unwrap())
+	case errs.Unavailable, errs.DeadlineExceeded:
+		e.Log.WarnContext(ctx, "call failed", "method", info.FullMethod, "error", failure)
+	default:
+		e.Log.DebugContext(ctx, "call refused", "method", info.FullMethod, "error", failure)
+	}
+	return nil, failure
+}
+
+// Dial opens a client to a service at host:port. Calls are spread over all its replicas, carry the caller's token,
+// have a deadline, and are tried again when the service could not be reached, if they only read.
+func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn, error) {
+	config, err := serviceConfig(services)
+	if err != nil {
+		return nil, err
+	}
+	target := "dns:///" + addr
+	opts := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(config),
+		grpc.WithChainUnaryInterceptor(bound, auth.Forward),
+		grpc.WithStatsHandler(otelgrpc.NewClientHandler(env.otelgrpc()...)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+	}
+	if env.DialTo != nil {
+		target = "passthrough:///" + addr
+		opts = append(opts, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return env.DialTo(ctx, addr)
+		}))
+	}
+	conn, err := grpc.NewClient(target, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	return conn, nil
+}
+
+func bound(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return call(ctx, method, req, reply, cc, opts...)
+}
+
+// The service config, https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto.
+type (
+	serviceConfigJSON struct {
+		LoadBalancing []map[string]struct{} `json:"loadBalancingConfig"`
+		Methods       []methodConfig        `json:"methodConfig"`
+	}
+	methodConfig struct {
+		Name  []methodName `json:"name"`
+		Retry retryPolicy  `json:"retryPolicy"`
+	}
+	methodName struct {
+		Service string `json:"service"`
+		Method  string `json:"method"`
+	}
+	retryPolicy struct {
+		MaxAttempts       int      `json:"maxAttempts"`
+		InitialBackoff    string   `json:"initialBackoff"`
+		MaxBackoff        string   `json:"maxBackoff"`
+		BackoffMultiplier float64  `json:"backoffMultiplier"`
+		Codes             []string `json:"retryableStatusCodes"`
+	}
+)
+
+// serviceConfig spreads calls over replicas and retries the methods that only read. Writes are never retried here: a
+// client that wants that sends an idempotency key and retries itself.
+func serviceConfig(services []grpc.ServiceDesc) (string, error) {
+	reads := methodConfig{Retry: retryPolicy{
+		MaxAttempts: 4, InitialBackoff: "0.05s", MaxBackoff: "0.5s", BackoffMultiplier: 2, Codes: []string{"UNAVAILABLE"},
+	}}
+	for _, s := range services {
+		for _, m := range s.Methods {
+			for _, verb := range []string{"Get", "List", "BatchGet", "BatchList"} {
+				if strings.HasPrefix(m.MethodName, verb) {
+					reads.Name = append(reads.Name, methodName{s.ServiceName, m.MethodName})
+					break
+				}
+			}
+		}
+	}
+	b, err := json.Marshal(serviceConfigJSON{
+		LoadBalancing: []map[string]struct{}{{"round_robin": {}}},
+		Methods:       []methodConfig{reads},
+	})
+	if err != nil {
+		return "", fmt.Errorf("write the service config: %w", err)
+	}
+	return string(b), nil
+}

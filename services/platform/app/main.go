@@ -1,0 +1,101 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/caarlos0/env/v11"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Main is the program of a service: it reads the configuration from the environment, and runs the command that the
+// arguments name, or run when they name none, until SIGINT or SIGTERM. It returns the exit code.
+func Main[C Configured](name string, run Command[C], commands map[string]Command[C]) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := start(ctx, name, os.Args[1:], run, commands); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 1
+	}
+	return 0
+}
+
+// Configured is the configuration of a service, which holds what every service is told.
+type Configured interface{ Common() Config }
+
+// Command is something that a service's program does.
+type Command[C Configured] func(ctx context.Context, cfg C, env Env) error
+
+func start[C Configured](ctx context.Context, name string, args []string, run Command[C], commands map[string]Command[C],
+) error {
+	if len(args) > 0 {
+		var known bool
+		if run, known = commands[args[0]]; !known || len(args) > 1 {
+			return fmt.Errorf("unknown arguments %q", args)
+		}
+	}
+	cfg, err := Parse[C](nil)
+	if err != nil {
+		return err
+	}
+	log, err := NewLog(os.Stderr, cfg.Common())
+	if err != nil {
+		return err
+	}
+	return run(ctx, cfg, Env{Log: log.With("service", name)})
+}
+
+// Parse reads a configuration from the environment, or from vars if they are not nil. Every mistake is named by its
+// variable.
+func Parse[C any](vars map[string]string) (C, error) {
+	cfg, err := env.ParseAsWithOptions[C](env.Options{Environment: vars})
+	if err != nil {
+		return cfg, fmt.Errorf("the configuration is not complete: %w", err)
+	}
+	return cfg, nil
+}
+
+// NewLog makes a log whose lines carry the trace of their context.
+func NewLog(w io.Writer, cfg Config) (*slog.Logger, error) {
+	opts := &slog.HandlerOptions{Level: cfg.LogLevel}
+	switch strings.ToLower(cfg.LogFormat) {
+	case "json":
+		return slog.New(traced{slog.NewJSONHandler(w, opts)}), nil
+	case "text":
+		return slog.New(traced{slog.NewTextHandler(w, opts)}), nil
+	default:
+		return nil, fmt.Errorf("LOG_FORMAT is %q, and must be json or text", cfg.LogFormat)
+	}
+}
+
+type traced struct{ slog.Handler }
+
+// Handle adds the trace and span of the context.
+func (h traced) Handle(ctx context.Context, r slog.Record) error {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, r) //nolint:wrapcheck // slog prints it as it is
+}
+
+// WithAttrs keeps the trace in derived logs.
+func (h traced) WithAttrs(a []slog.Attr) slog.Handler { return traced{h.Handler.WithAttrs(a)} }
+
+// WithGroup keeps the trace in derived logs.
+func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
+
+// tracer makes spans that are not recorded, where nobody asked for others: a request still has a trace id from its
+// beginning to its end, in every log line and answer.
+func (e Env) tracer() trace.TracerProvider {
+	if e.Tracer != nil {
+		return e.Tracer
+	}
+	return sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+}

@@ -1,0 +1,32 @@
+// Package auth says who is calling and what they may do: it issues and verifies access tokens, carries the caller
+// in the context and over gRPC, and holds the policy table.
+package auth
+
+import (
+	"context"
+	"time"
+)
+
+// Caller is who a request is made for. The zero Caller is nobody.
+type Caller struct {
+	UserID    int64
+	Admin     bool // a global admin
+	SessionID string
+	Expires   time.Time // when the token ends
+	Token     string    // as it came, to be forwarded
+}
+
+type callerKey struct{}
+
+// WithCaller puts the caller into the context.
+func WithCaller(ctx context.Context, c *Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerFrom gives the caller of the context, which is the zero Caller for nobody; never nil.
+func CallerFrom(ctx context.Context) *Caller {
+	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+		return c
+	}
+	return &Caller{}
+}

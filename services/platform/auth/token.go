@@ -1,0 +1,225 @@
+package auth
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/go-json-experiment/json"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// tokenType is the JWT type of an access token, RFC 9068 section 2.1.
+const tokenType = "at+jwt"
+
+// skew is how far the clocks of two machines may differ.
+const skew = 30 * time.Second
+
+// remembered is how many verified tokens a Verifier keeps; beyond it the least used are verified again.
+const remembered = 16384
+
+// claims are the claims of our access tokens, RFC 9068 section 2.2.
+type claims struct {
+	jwt.RegisteredClaims
+
+	Session string   `json:"sid,omitempty"`
+	Roles   []string `json:"roles,omitempty"` // "admin" for a global admin
+}
+
+// adminRole is the entry of `roles` that makes a caller a global admin.
+const adminRole = "admin"
+
+// Config is what all parts of an installation must agree on about tokens.
+type Config struct {
+	Issuer   string `env:"TOKEN_ISSUER" envDefault:"https://trackway.invalid" doc:"The iss claim of access tokens: the public URL of the installation"`
+	Audience string `env:"TOKEN_AUDIENCE" envDefault:"trackway" doc:"The aud claim of access tokens"`
+}
+
+// Issuer signs access tokens with Ed25519 (EdDSA, RFC 8037).
+type Issuer struct {
+	cfg      Config
+	lifetime time.Duration
+	keys     []signingKey
+}
+
+type signingKey struct {
+	id      string
+	private ed25519.PrivateKey
+}
+
+// NewIssuer makes an issuer from PKCS #8 keys in PEM. It signs with the first and publishes all.
+func NewIssuer(cfg Config, lifetime time.Duration, pems ...[]byte) (*Issuer, error) {
+	if len(pems) == 0 {
+		return nil, errors.New("no signing key is given")
+	}
+	i := &Issuer{cfg: cfg, lifetime: lifetime}
+	for n, text := range pems {
+		block, _ := pem.Decode(text)
+		if block == nil {
+			return nil, fmt.Errorf("signing key %d is no PEM", n+1)
+		}
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("signing key %d: %w", n+1, err)
+		}
+		private, ok := key.(ed25519.PrivateKey)
+		if !ok {
+			return nil, fmt.Errorf("signing key %d is not an Ed25519 key", n+1)
+		}
+		public, ok := private.Public().(ed25519.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("signing key %d has no public half", n+1)
+		}
+		i.keys = append(i.keys, signingKey{id: thumbprint(public), private: private})
+	}
+	return i, nil
+}
+
+// GenerateKey makes a new signing key as PKCS #8 in PEM.
+func GenerateKey() ([]byte, error) {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("generate a signing key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, fmt.Errorf("encode a signing key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// thumbprint is the JWK thumbprint of a key, RFC 7638 and RFC 8037 appendix A.3, used as its `kid`.
+func thumbprint(public ed25519.PublicKey) string {
+	x := base64.RawURLEncoding.EncodeToString(public)
+	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + x + `"}`))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// Lifetime is how long a token is valid.
+func (i *Issuer) Lifetime() time.Duration { return i.lifetime }
+
+// Issue signs an access token for a user and session.
+func (i *Issuer) Issue(userID int64, admin bool, session string) (string, error) {
+	now := time.Now()
+	c := claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: i.cfg.Issuer, Audience: jwt.ClaimStrings{i.cfg.Audience}, Subject: strconv.FormatInt(userID, 10),
+			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.Add(i.lifetime)), ID: uuid.NewString(),
+		},
+		Session: session,
+	}
+	if admin {
+		c.Roles = []string{adminRole}
+	}
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, c)
+	t.Header["typ"] = tokenType
+	t.Header["kid"] = i.keys[0].id
+	signed, err := t.SignedString(i.keys[0].private)
+	if err != nil {
+		return "", fmt.Errorf("sign an access token: %w", err)
+	}
+	return signed, nil
+}
+
+// JWKS is the public half of the keys as a JSON Web Key Set, RFC 7517.
+func (i *Issuer) JWKS() ([]byte, error) {
+	var set jwkset.JWKSMarshal
+	for _, k := range i.keys {
+		jwk, err := jwkset.NewJWKFromKey(k.private.Public(), jwkset.JWKOptions{
+			Metadata: jwkset.JWKMetadataOptions{ALG: jwkset.AlgEdDSA, KID: k.id, USE: jwkset.UseSig},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("publish a signing key: %w", err)
+		}
+		set.Keys = append(set.Keys, jwk.Marshal())
+	}
+	b, err := json.Marshal(set, json.OmitZeroStructFields(true))
+	if err != nil {
+		return nil, fmt.Errorf("publish the signing keys: %w", err)
+	}
+	return b, nil
+}
+
+// Verifier tells who a token belongs to. It follows RFC 8725: the algorithm comes from the key and never from the
+// token, and type, issuer, audience and times are all checked. A verified token is remembered until it expires, so
+// that its signature is checked once and not on every request.
+type Verifier struct {
+	parser *jwt.Parser
+	keys   Keys
+	seen   *lru.Cache[string, *Caller]
+}
+
+// NewVerifier makes a verifier of tokens that are signed with one of the keys.
+func NewVerifier(cfg Config, keys Keys) *Verifier {
+	seen, err := lru.New[string, *Caller](remembered)
+	if err != nil {
+		panic(err) // only a size below one is an error
+	}
+	return &Verifier{
+		keys: keys,
+		seen: seen,
+		parser: jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithIssuer(cfg.Issuer),
+			jwt.WithAudience(cfg.Audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(skew),
+			jwt.WithStrictDecoding()),
+	}
+}
+
+// Verify gives the caller that the token stands for. A token that is not good is Unauthenticated, whatever is wrong
+// with it; keys that can not be had are Unavailable.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Caller, error) {
+	if c, ok := v.seen.Get(token); ok {
+		if time.Now().Before(c.Expires.Add(skew)) {
+			return c, nil
+		}
+		v.seen.Remove(token)
+	}
+	var (
+		cl      claims
+		missing error
+	)
+	_, err := v.parser.ParseWithClaims(token, &cl, func(t *jwt.Token) (any, error) {
+		if typ, _ := t.Header["typ"].(string); !strings.EqualFold(strings.TrimPrefix(typ, "application/"), tokenType) {
+			return nil, fmt.Errorf("type %q is not %q", typ, tokenType)
+		}
+		if _, ok := t.Header["crit"]; ok {
+			return nil, errors.New("no critical header is understood")
+		}
+		kid, _ := t.Header["kid"].(string)
+		key, err := v.keys.Key(ctx, kid)
+		if errs.Is(err, errs.Unavailable) {
+			missing = err
+		}
+		return key, err
+	})
+	if missing != nil {
+		return nil, missing
+	}
+	if err != nil {
+		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").Because(err)
+	}
+	id, err := strconv.ParseInt(cl.Subject, 10, 64)
+	if err != nil || id <= 0 {
+		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").
+			Because(fmt.Errorf("subject %q is no user", cl.Subject))
+	}
+	c := &Caller{UserID: id, SessionID: cl.Session, Expires: cl.ExpiresAt.Time, Token: token}
+	for _, r := range cl.Roles {
+		c.Admin = c.Admin || r == adminRole
+	}
+	v.seen.Add(token, c)
+	return c, nil
+}

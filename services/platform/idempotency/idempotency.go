@@ -1,0 +1,233 @@
+// Package idempotency makes a write that carries a key happen once, whatever is retried, raced or killed: the key, a
+// fingerprint of the request and the answer are stored in the write's own transaction.
+// The header is that of draft-ietf-httpapi-idempotency-key-header.
+package idempotency
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/uptrace/bun"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/postgres"
+)
+
+const (
+	// KeyHeader is the metadata in which a call carries its key.
+	KeyHeader = "idempotency-key"
+	// ReplayedHeader is the metadata in which an answer says that it was given before.
+	ReplayedHeader = "idempotency-replayed"
+	// MaxKey is the longest key, in characters.
+	MaxKey = 255
+	// Kept is how long an answer is kept.
+	Kept = 24 * time.Hour
+
+	sweepEvery   = time.Hour
+	sweepTimeout = 5 * time.Second
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrations creates the table of keys.
+func Migrations() fs.FS { return postgres.MigrationFiles(migrations) }
+
+// WithKey makes the calls of ctx carry a key. An empty key is none.
+func WithKey(ctx context.Context, key string) context.Context {
+	if key == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, KeyHeader, key)
+}
+
+type row struct {
+	bun.BaseModel `bun:"table:idempotency_keys"`
+
+	CallerID    int64
+	Key         string
+	Fingerprint []byte
+	Answer      []byte
+}
+
+// write is the write that a key stands for, while it runs.
+type write struct {
+	callerID    int64
+	key         string
+	fingerprint []byte
+}
+
+type writeKey struct{}
+
+// Intercept answers a call whose key has been used before with the stored answer, and gives every other call with a
+// key to the next handler, whose transaction claims the key by Begin and stores the answer by Store. A key that was
+// used for another request is KeyReused; one whose first request still runs is InProgress.
+func Intercept(db bun.IDB) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		keys := metadata.ValueFromIncomingContext(ctx, KeyHeader)
+		msg, isProto := req.(proto.Message)
+		if len(keys) == 0 || !isProto {
+			return next(ctx, req)
+		}
+		print, err := fingerprint(info.FullMethod, msg)
+		if err != nil {
+			return nil, err
+		}
+		w := &write{callerID: auth.CallerFrom(ctx).UserID, key: keys[0], fingerprint: print}
+		if n := len([]rune(w.key)); n < 1 || n > MaxKey {
+			return nil, errs.InvalidField(KeyHeader, "must have 1 to %d characters", MaxKey)
+		}
+		if answer, err := w.replay(ctx, db); answer != nil || err != nil {
+			return answer, err
+		}
+		answer, err := next(context.WithValue(ctx, writeKey{}, w), req)
+		if errors.Is(err, errDone) {
+			return w.replay(ctx, db) // another request with the key committed meanwhile
+		}
+		return answer, err
+	}
+}
+
+// errDone says that the key's write has been done by another request since this one looked.
+var errDone = errors.New("the write of this idempotency key is done")
+
+// replay gives the stored answer of the key, or nil when there is none.
+func (w *write) replay(ctx context.Context, db bun.IDB) (proto.Message, error) {
+	var r row
+	err := db.NewSelect().Model(&r).Column("fingerprint", "answer").
+		Where("caller_id = ? AND key = ? AND created_at > ?", w.callerID, w.key, time.Now().Add(-Kept)).
+		Scan(ctx)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil //nolint:nilnil // no answer is no error
+	case err != nil:
+		return nil, fmt.Errorf("look up an idempotency key: %w", err)
+	case !bytes.Equal(r.Fingerprint, w.fingerprint):
+		return nil, errs.New(errs.KeyReused, "This Idempotency-Key was used for another request.")
+	}
+	var packed anypb.Any
+	if err := proto.Unmarshal(r.Answer, &packed); err != nil {
+		return nil, fmt.Errorf("read a stored answer: %w", err)
+	}
+	answer, err := packed.UnmarshalNew()
+	if err != nil {
+		return nil, fmt.Errorf("read a stored answer: %w", err)
+	}
+	if err := grpc.SetHeader(ctx, metadata.Pairs(ReplayedHeader, "true")); err != nil {
+		return nil, fmt.Errorf("mark a replayed answer: %w", err)
+	}
+	return answer, nil
+}
+
+// Begin claims the key of ctx for the transaction, so that a second request with it neither waits nor runs.
+// Without a key it does nothing.
+func Begin(ctx context.Context, tx bun.Tx) error {
+	w, ok := ctx.Value(writeKey{}).(*write)
+	if !ok {
+		return nil
+	}
+	var claimed, done bool
+	err := tx.NewRaw(`SELECT pg_try_advisory_xact_lock(hashtextextended(?, ?)),
+		EXISTS (SELECT FROM idempotency_keys WHERE caller_id = ? AND key = ? AND created_at > ?)`,
+		w.key, w.callerID, w.callerID, w.key, time.Now().Add(-Kept)).Scan(ctx, &claimed, &done)
+	switch {
+	case err != nil:
+		return fmt.Errorf("claim an idempotency key: %w", err)
+	case done:
+		return errDone
+	case !claimed:
+		e := errs.New(errs.InProgress, "The first request with this Idempotency-Key is still running.")
+		e.Retry = time.Second
+		return e
+	}
+	return nil
+}
+
+// Store keeps the answer under the key of ctx. Without a key it does nothing.
+func Store(ctx context.Context, tx bun.Tx, answer proto.Message) error {
+	w, ok := ctx.Value(writeKey{}).(*write)
+	if !ok {
+		return nil
+	}
+	packed, err := anypb.New(answer)
+	if err != nil {
+		return fmt.Errorf("store an answer: %w", err)
+	}
+	b, err := proto.Marshal(packed)
+	if err != nil {
+		return fmt.Errorf("store an answer: %w", err)
+	}
+	// A row in the way can only be one that has outlived its time: Begin saw no other, and holds the lock.
+	res, err := tx.NewInsert().
+		Model(&row{CallerID: w.callerID, Key: w.key, Fingerprint: w.fingerprint, Answer: b}).
+		On("CONFLICT (caller_id, key) DO UPDATE").
+		Set("fingerprint = EXCLUDED.fingerprint, answer = EXCLUDED.answer, created_at = now()").
+		Where("?TableAlias.created_at <= ?", time.Now().Add(-Kept)).
+		Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("store an answer: %w", err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errDone, err)
+	}
+	return nil
+}
+
+// fingerprint is the same for the same request. Secrets, which the contract marks debug_redact, stay out of it: a fast
+// hash of a password is not to be kept.
+func fingerprint(method string, m proto.Message) ([]byte, error) {
+	m = proto.Clone(m)
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if o, ok := f.Options().(*descriptorpb.FieldOptions); ok && o.GetDebugRedact() {
+			m.ProtoReflect().Clear(f)
+		}
+		return true
+	})
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("fingerprint a request: %w", err)
+	}
+	sum := sha256.Sum256(append([]byte(method+"\x00"), b...))
+	return sum[:], nil
+}
+
+// Sweep deletes answers that have been kept long enough, every hour, until ctx ends.
+func Sweep(ctx context.Context, db bun.IDB, log *slog.Logger) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if err := sweep(ctx, db); err != nil && ctx.Err() == nil {
+			log.ErrorContext(ctx, "sweep idempotency keys", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func sweep(ctx context.Context, db bun.IDB) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	_, err := db.NewDelete().Model((*row)(nil)).Where("created_at <= ?", time.Now().Add(-Kept)).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("delete old answers: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package page
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// Kind is the type of an order's values, and how a cursor spells them.
+type Kind int
+
+// The kinds.
+const (
+	Int  Kind = iota // int64
+	Text             // string
+	Time             // time.Time, to the microsecond, as Postgres keeps it
+	Date             // string, YYYY-MM-DD or "infinity"
+)
+
+const (
+	timeFormat = "2006-01-02T15:04:05.999999Z"
+	maxCursor  = 4096
+)
+
+// encode spells a row's key as a cursor: the order's name and the row's values, as JSON in base64url.
+func (q *Query[T]) encode(row T) string {
+	parts := make([]string, 1, len(q.by)+1)
+	parts[0] = q.name()
+	for _, t := range q.by {
+		switch v := t.Value(row).(type) {
+		case int64:
+			parts = append(parts, strconv.FormatInt(v, 10))
+		case time.Time:
+			parts = append(parts, v.UTC().Format(timeFormat))
+		case string:
+			parts = append(parts, v)
+		default:
+			panic(fmt.Sprintf("page: order %s has a value of type %T", t.Name, v))
+		}
+	}
+	b, err := json.Marshal(parts)
+	if err != nil {
+		panic(fmt.Sprintf("page: %v", err)) // the values come from Postgres, which keeps only valid UTF-8
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// decode reads a cursor back. Cursors come from clients: anything that encode would not have written is refused.
+func (q *Query[T]) decode(field, cursor string) ([]any, error) {
+	if cursor == "" {
+		return nil, nil
+	}
+	bad := errs.InvalidField(field, "is not a cursor of this list in this order")
+	if len(cursor) > maxCursor {
+		return nil, bad
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil {
+		return nil, bad
+	}
+	var parts []string
+	if json.Unmarshal(b, &parts) != nil || len(parts) != len(q.by)+1 || parts[0] != q.name() {
+		return nil, bad
+	}
+	key := make([]any, len(q.by))
+	for i, t := range q.by {
+		if key[i], err = t.Kind.parse(parts[i+1]); err != nil {
+			return nil, bad
+		}
+	}
+	return key, nil
+}
+
+func (k Kind) parse(s string) (any, error) {
+	switch k {
+	case Int:
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("cursor: %w", err)
+		}
+		return n, nil
+	case Time:
+		t, err := time.Parse(timeFormat, s)
+		if err != nil {
+			return nil, fmt.Errorf("cursor: %w", err)
+		}
+		return t, nil
+	case Date:
+		if s == "infinity" {
+			return s, nil
+		}
+		if _, err := time.Parse(time.DateOnly, s); err != nil {
+			return nil, fmt.Errorf("cursor: %w", err)
+		}
+		return s, nil
+	default:
+		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+			return nil, fmt.Errorf("cursor: %q is no text", s)
+		}
+		return s, nil
+	}
+}

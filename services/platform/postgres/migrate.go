@@ -1,0 +1,81 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/uptrace/bun/migrate"
+)
+
+// migrationLock is the key of the advisory lock that one migrating process holds; the database is the scope.
+const migrationLock = 7_216_339_117
+
+// migrationWait is how long a process waits for another one's migrations.
+const migrationWait = 5 * time.Minute
+
+// Migrate applies the migrations that the database lacks: files named NNN_name.tx.up.sql, each in a transaction of
+// its own, in the order of their names. Any number of processes may call it at once: one works and the others wait
+// for it. The lock is held by the one connection that also migrates, so it ends when the process does.
+func Migrate(ctx context.Context, url string, files ...fs.FS) (err error) {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return fmt.Errorf("DATABASE_URL is not a Postgres URL: %w", err)
+	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // a migration holds many statements
+	cfg.ConnectTimeout = connectTimeout
+	sqldb := stdlib.OpenDB(*cfg)
+	sqldb.SetMaxOpenConns(2) // the lock's, and the migrator's
+	db := bun.NewDB(sqldb, pgdialect.New())
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	conn, err := sqldb.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to migrate: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := lock(ctx, conn); err != nil {
+		return err
+	}
+
+	migrations := migrate.NewMigrations()
+	for _, f := range files {
+		if err := migrations.Discover(f); err != nil {
+			return fmt.Errorf("read the migrations: %w", err)
+		}
+	}
+	migrator := migrate.NewMigrator(db, migrations, migrate.WithMarkAppliedOnSuccess(true))
+	if err := migrator.Init(ctx); err != nil {
+		return fmt.Errorf("prepare to migrate: %w", err)
+	}
+	if _, err := migrator.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+func lock(ctx context.Context, conn *sql.Conn) error {
+	wait, cancel := context.WithTimeout(ctx, migrationWait)
+	defer cancel()
+	if _, err := conn.ExecContext(wait, "SELECT pg_advisory_lock($1)", migrationLock); err != nil {
+		return fmt.Errorf("wait for the migration lock: %w", err)
+	}
+	return nil
+}
+
+// MigrationFiles gives the embedded folder "migrations" of a package.
+func MigrationFiles(embedded embed.FS) fs.FS {
+	files, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		panic(err) // only a malformed path is an error
+	}
+	return files
+}

@@ -1,0 +1,73 @@
+// Package postgres opens a service's database, migrates it, and translates its errors.
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+)
+
+// Config says where a service's database is.
+type Config struct {
+	URL      string `env:"DATABASE_URL,required,notEmpty" doc:"Postgres database of the service, postgres://user:password@host:port/name"`
+	MaxConns int32  `env:"DATABASE_MAX_CONNS" envDefault:"20" doc:"Most connections of one replica to its database"`
+}
+
+// Limits that keep one bad statement from holding up the rest.
+const (
+	statementTimeout = 10 * time.Second
+	lockTimeout      = 5 * time.Second
+	idleInTxTimeout  = 15 * time.Second
+	connectTimeout   = 5 * time.Second
+)
+
+// DB is a database and its connections.
+type DB struct {
+	*bun.DB
+
+	pool *pgxpool.Pool
+}
+
+// Close ends all connections, after those in use are given back.
+func (db *DB) Close() error {
+	err := db.DB.Close()
+	db.pool.Close()
+	if err != nil {
+		return fmt.Errorf("close the database: %w", err)
+	}
+	return nil
+}
+
+// Open prepares a pool of connections; the first query connects.
+func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) {
+	c, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL is not a Postgres URL: %w", err)
+	}
+	// bun writes the arguments into the text, so that no two statements are alike: preparing them would be waste.
+	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	c.ConnConfig.ConnectTimeout = connectTimeout
+	c.MaxConns = cfg.MaxConns
+	for name, limit := range map[string]time.Duration{
+		"statement_timeout": statementTimeout, "lock_timeout": lockTimeout,
+		"idle_in_transaction_session_timeout": idleInTxTimeout,
+	} {
+		c.ConnConfig.RuntimeParams[name] = fmt.Sprint(limit.Milliseconds())
+	}
+	c.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	db := bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())
+	for _, h := range hooks {
+		db = db.WithQueryHook(h)
+	}
+	return &DB{DB: db, pool: pool}, nil
+}

@@ -1,0 +1,117 @@
+package projects
+
+import (
+	"time"
+
+	"github.com/uptrace/bun"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/page"
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+)
+
+// project is a row of projects.
+type project struct {
+	bun.BaseModel `bun:"table:projects,alias:p"`
+
+	ID          int64     `bun:",pk,autoincrement"`
+	Version     int64     `bun:",nullzero,default:1"`
+	CreatedAt   time.Time `bun:",nullzero,default:now()"`
+	UpdatedAt   time.Time `bun:",nullzero,default:now()"`
+	Name        string
+	Description string
+	Visibility  projectsv1.Visibility
+	OwnerID     int64
+	ArchivedAt  time.Time `bun:",nullzero"`
+
+	// Role is the caller's own in the project, where it was asked for.
+	Role auth.Role `bun:",scanonly"`
+}
+
+// projectOrders are the orders that lists of projects offer.
+func projectOrders() page.List[*project] {
+	return page.List[*project]{
+		{Name: "id", Expr: "p.id", Kind: page.Int, Value: func(p *project) any { return p.ID }},
+		{Name: "name", Expr: "p.name", Kind: page.Text, Value: func(p *project) any { return p.Name }},
+		{Name: "created_at", Expr: "p.created_at", Kind: page.Time, Value: func(p *project) any { return p.CreatedAt }},
+		{Name: "updated_at", Expr: "p.updated_at", Kind: page.Time, Value: func(p *project) any { return p.UpdatedAt }},
+	}
+}
+
+func (p *project) proto() *projectsv1.Project {
+	return &projectsv1.Project{
+		Id: p.ID, Version: p.Version, CreatedAt: timestamppb.New(p.CreatedAt), UpdatedAt: timestamppb.New(p.UpdatedAt),
+		Name: p.Name, Description: p.Description, Visibility: p.Visibility, OwnerId: p.OwnerID,
+		ArchivedAt: timestamp(p.ArchivedAt),
+	}
+}
+
+// event is what happened to the project: "created", "updated" or "deleted".
+func (p *project) event(happened string) events.Event {
+	return events.Event{
+		Type: "project." + happened, SubjectID: p.ID, ProjectID: p.ID, Version: p.Version, Payload: p.proto(),
+	}
+}
+
+// member is a row of members.
+type member struct {
+	bun.BaseModel `bun:"table:members,alias:m"`
+
+	ID        int64     `bun:",pk,autoincrement"`
+	Version   int64     `bun:",nullzero,default:1"`
+	CreatedAt time.Time `bun:",nullzero,default:now()"`
+	UpdatedAt time.Time `bun:",nullzero,default:now()"`
+	ProjectID int64
+	UserID    int64
+	Role      auth.Role
+}
+
+// memberOrders are the orders that lists of members offer.
+func memberOrders() page.List[*member] {
+	return page.List[*member]{
+		{Name: "id", Expr: "m.id", Kind: page.Int, Value: func(m *member) any { return m.ID }},
+		{Name: "role", Expr: "m.role", Kind: page.Int, Value: func(m *member) any { return int64(m.Role) }},
+		{Name: "created_at", Expr: "m.created_at", Kind: page.Time, Value: func(m *member) any { return m.CreatedAt }},
+	}
+}
+
+func (m *member) proto() *projectsv1.Member {
+	return &projectsv1.Member{
+		Id: m.ID, Version: m.Version, CreatedAt: timestamppb.New(m.CreatedAt), UpdatedAt: timestamppb.New(m.UpdatedAt),
+		ProjectId: m.ProjectID, UserId: m.UserID, Role: projectsv1.Role(m.Role),
+	}
+}
+
+// event is what happened to the member: "created", "updated" or "deleted".
+func (m *member) event(happened string) events.Event {
+	return events.Event{
+		Type: "member." + happened, SubjectID: m.ID, ProjectID: m.ProjectID, Version: m.Version, Payload: m.proto(),
+	}
+}
+
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// protos maps rows to messages.
+func protos[R interface{ proto() M }, M proto.Message](rows []R) []M {
+	out := make([]M, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.proto())
+	}
+	return out
+}
+
+// pageInfo says where a page lies.
+func pageInfo[T any](p page.Page[T]) *pagev1.PageInfo {
+	return &pagev1.PageInfo{
+		Cursors: p.Cursors, HasNext: p.HasNext, HasPrevious: p.HasPrevious, TotalCount: p.Total,
+	}
+}

@@ -1,0 +1,248 @@
+package projects
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/write"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+// maxBatch is how many things one BatchGet may ask for; maxLists is how many lists one BatchList may.
+const (
+	maxBatch = 1000
+	maxLists = 100
+)
+
+// service answers the RPCs.
+type service struct {
+	projectsv1.UnimplementedProjectsServiceServer
+
+	store store
+	users userGetter
+}
+
+// userGetter is what the service needs of the users service.
+type userGetter interface {
+	GetUser(ctx context.Context, req *usersv1.GetUserRequest, opts ...grpc.CallOption) (*usersv1.User, error)
+}
+
+// GetProject gives one project that the caller may read.
+func (s *service) GetProject(ctx context.Context, req *projectsv1.GetProjectRequest) (*projectsv1.Project, error) {
+	p, err := s.require(ctx, req.GetId(), auth.ReadProject)
+	if err != nil {
+		return nil, err
+	}
+	return p.proto(), nil
+}
+
+// BatchGetProjects gives the projects among the ids that the caller may read.
+func (s *service) BatchGetProjects(ctx context.Context, req *projectsv1.BatchGetProjectsRequest) (*projectsv1.BatchGetProjectsResponse, error) {
+	readable, err := s.readable(ctx, req.GetIds(), "ids", maxBatch)
+	if err != nil {
+		return nil, err
+	}
+	return &projectsv1.BatchGetProjectsResponse{Projects: protos(readable)}, nil
+}
+
+// ListProjects gives one page of the caller's projects, or of the public ones.
+func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjectsRequest) (*projectsv1.ListProjectsResponse, error) {
+	q, err := projectOrders().Query(req.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.store.list(ctx, projectFilter{
+		userID: auth.CallerFrom(ctx).UserID, public: req.GetVisibility() == projectsv1.Visibility_VISIBILITY_PUBLIC,
+		role: auth.Role(req.GetRole()), archived: req.Archived, search: req.GetSearch(),
+	}, q)
+	if err != nil {
+		return nil, err
+	}
+	return &projectsv1.ListProjectsResponse{Projects: protos(p.Rows), Page: pageInfo(p)}, nil
+}
+
+// CreateProject makes a project and its caller the owner.
+func (s *service) CreateProject(ctx context.Context, req *projectsv1.CreateProjectRequest) (*projectsv1.Project, error) {
+	p := &project{
+		Name: strings.TrimSpace(req.GetName()), Description: req.GetDescription(),
+		Visibility: cmp.Or(req.GetVisibility(), projectsv1.Visibility_VISIBILITY_PRIVATE),
+		OwnerID:    auth.CallerFrom(ctx).UserID,
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	if err := s.store.create(ctx, p); err != nil {
+		return nil, err
+	}
+	return p.proto(), nil
+}
+
+// UpdateProject changes the fields named by the mask.
+func (s *service) UpdateProject(ctx context.Context, req *projectsv1.UpdateProjectRequest) (*projectsv1.Project, error) {
+	var p *project
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		var err error
+		if p, err = s.require(ctx, req.GetId(), auth.UpdateProject); err != nil {
+			return err
+		}
+		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
+			return err
+		}
+		before := *p
+		if err := p.apply(req); err != nil || *p == before {
+			return err
+		}
+		return s.store.update(ctx, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.proto(), nil
+}
+
+// DeleteProject deletes a project softly, and with it everything inside: what is in a project is read through it.
+func (s *service) DeleteProject(ctx context.Context, req *projectsv1.DeleteProjectRequest) (*emptypb.Empty, error) {
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		p, err := s.require(ctx, req.GetId(), auth.DeleteProject)
+		if err != nil {
+			return err
+		}
+		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
+			return err
+		}
+		return s.store.remove(ctx, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// BatchGetAccess says what the caller is in each of the projects.
+func (s *service) BatchGetAccess(ctx context.Context, req *projectsv1.BatchGetAccessRequest) (*projectsv1.BatchGetAccessResponse, error) {
+	readable, err := s.readable(ctx, req.GetProjectIds(), "project_ids", maxBatch)
+	if err != nil {
+		return nil, err
+	}
+	var members []*member
+	if len(req.GetUserIds()) > 0 {
+		if members, err = s.store.membersAmong(ctx, ids(readable), req.GetUserIds()); err != nil {
+			return nil, err
+		}
+	}
+	answer := &projectsv1.BatchGetAccessResponse{}
+	for _, p := range readable {
+		a := p.access(ctx)
+		for _, m := range members {
+			if m.ProjectID == p.ID {
+				a.MemberIds = append(a.MemberIds, m.UserID)
+			}
+		}
+		answer.Access = append(answer.Access, a)
+	}
+	return answer, nil
+}
+
+// ListAccess says what the caller is in every project it is a member of.
+func (s *service) ListAccess(ctx context.Context, _ *projectsv1.ListAccessRequest) (*projectsv1.ListAccessResponse, error) {
+	projects, err := s.store.access(ctx, auth.CallerFrom(ctx).UserID)
+	if err != nil {
+		return nil, err
+	}
+	answer := &projectsv1.ListAccessResponse{}
+	for _, p := range projects {
+		answer.Access = append(answer.Access, p.access(ctx))
+	}
+	return answer, nil
+}
+
+// require gives a project in which the caller may do this.
+func (s *service) require(ctx context.Context, id int64, p auth.Permission) (*project, error) {
+	found, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, errs.Missing("project")
+	}
+	return found[0], found[0].role(ctx).Require(p, "project")
+}
+
+// readable gives the projects among the ids that the caller may read; field is where the ids came from.
+func (s *service) readable(ctx context.Context, ids []int64, field string, most int) ([]*project, error) {
+	if len(ids) > most {
+		return nil, errs.InvalidField(field, "must be at most %d", most)
+	}
+	found, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID, ids...)
+	return slices.DeleteFunc(found, func(p *project) bool { return !p.role(ctx).Allows(auth.ReadProject) }), err
+}
+
+// role is what the caller is in the project: its own role, admin for a global admin, viewer for anybody in a public
+// project.
+func (p *project) role(ctx context.Context) auth.Role {
+	role := p.Role
+	if p.Visibility == projectsv1.Visibility_VISIBILITY_PUBLIC {
+		role = max(role, auth.Viewer)
+	}
+	if auth.CallerFrom(ctx).Admin {
+		role = max(role, auth.Admin)
+	}
+	return role
+}
+
+func (p *project) access(ctx context.Context) *projectsv1.Access {
+	return &projectsv1.Access{ProjectId: p.ID, Role: projectsv1.Role(p.role(ctx)), Archived: !p.ArchivedAt.IsZero()}
+}
+
+// apply changes the fields that the request's mask names, and checks the outcome.
+func (p *project) apply(req *projectsv1.UpdateProjectRequest) error {
+	for _, field := range req.GetUpdateMask().GetPaths() {
+		switch field {
+		case "name":
+			p.Name = strings.TrimSpace(req.GetName())
+		case "description":
+			p.Description = req.GetDescription()
+		case "visibility":
+			p.Visibility = req.GetVisibility()
+		case "archived":
+			if req.GetArchived() != !p.ArchivedAt.IsZero() {
+				p.ArchivedAt = time.Time{}
+				if req.GetArchived() {
+					p.ArchivedAt = now()
+				}
+			}
+		default:
+			return errs.InvalidField("update_mask", "%q can not be changed", field)
+		}
+	}
+	return p.check()
+}
+
+func (p *project) check() error {
+	var c errs.Check
+	c.Line("name", p.Name, 1, 200)
+	c.Text("description", p.Description, 0, 10_000)
+	_, known := projectsv1.Visibility_name[int32(p.Visibility)]
+	c.That(known && p.Visibility != 0, "visibility", "must be private or public")
+	return c.Err()
+}
+
+// now is the time as Postgres keeps it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+func ids(projects []*project) []int64 {
+	out := make([]int64, 0, len(projects))
+	for _, p := range projects {
+		out = append(out, p.ID)
+	}
+	return out
+}
