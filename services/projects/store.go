@@ -13,13 +13,19 @@ import (
 	"github.com/trackway/trackway/services/platform/write"
 )
 
+// made is what the database adds to a new row, and moved what it changes in an old one.
+const (
+	made  = "id, version, created_at, updated_at"
+	moved = "version, updated_at"
+)
+
 // store holds every SQL statement of the service.
 type store struct{ db *postgres.DB }
 
 // visibleTo selects live projects together with the user's role in each.
 func (s store) visibleTo(userID int64) *bun.SelectQuery {
 	return s.db.NewSelect().
-		ColumnExpr("p.*, coalesce(mine.role, 0) AS role").
+		ColumnExpr("?TableColumns, coalesce(mine.role, 0) AS role").
 		Join("LEFT JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", userID).
 		Where("p.deleted_at IS NULL")
 }
@@ -64,11 +70,11 @@ func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project
 // create adds the project, and its owner as the first member.
 func (s store) create(ctx context.Context, p *project) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		if _, err := tx.NewInsert().Model(p).Returning("*").Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(p).Returning(made).Exec(ctx); err != nil {
 			return write.Change{}, err
 		}
 		m := &member{ProjectID: p.ID, UserID: p.OwnerID, Role: auth.Owner}
-		if _, err := tx.NewInsert().Model(m).Returning("*").Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(m).Returning(made).Exec(ctx); err != nil {
 			return write.Change{}, err
 		}
 		return write.Changed(p.proto(), p.event("created"), m.event("created")), nil
@@ -82,7 +88,7 @@ func (s store) update(ctx context.Context, p *project) error {
 			Column("name", "description", "visibility", "archived_at").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
-			Returning("version, updated_at"))
+			Returning(moved))
 		return write.Changed(p.proto(), p.event("updated")), err
 	})
 }
@@ -93,7 +99,7 @@ func (s store) remove(ctx context.Context, p *project) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
-			Returning("version, updated_at"))
+			Returning(moved))
 		return write.Changed(&emptypb.Empty{}, p.event("deleted")), err
 	})
 }
@@ -135,7 +141,7 @@ func (s store) members(ctx context.Context, projectIDs []int64, role auth.Role, 
 // createMember adds a member.
 func (s store) createMember(ctx context.Context, m *member) error {
 	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		_, err := tx.NewInsert().Model(m).Returning("*").Exec(ctx)
+		_, err := tx.NewInsert().Model(m).Returning(made).Exec(ctx)
 		return write.Changed(m.proto(), m.event("created")), err
 	})
 }
@@ -153,7 +159,7 @@ func setRole(ctx context.Context, tx bun.Tx, m *member) error {
 		Column("role").
 		Set("version = version + 1, updated_at = now()").
 		Where("id = ? AND version = ?", m.ID, m.Version).
-		Returning("version, updated_at"))
+		Returning(moved))
 }
 
 // transfer makes the member the owner of the project and its present owner an admin, at the versions they were read
@@ -170,7 +176,7 @@ func (s store) transfer(ctx context.Context, p *project, from, to *member) error
 			Column("owner_id").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
-			Returning("version, updated_at"))
+			Returning(moved))
 		return write.Changed(to.proto(), from.event("updated"), to.event("updated"), p.event("updated")), err
 	})
 }
