@@ -1,3 +1,4 @@
+// Package cache opens Redis.
 package cache
 
 import (

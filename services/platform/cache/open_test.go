@@ -22,7 +22,7 @@ func TestOpenAnswersAndKeepsDeadlines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if got, err := client.Ping(t.Context()).Result(); err != nil || got != "PONG" {
 		t.Errorf("ping: got %q, %v, want PONG", got, err)
 	}

@@ -81,19 +81,19 @@ func (a account) letIn(dir string) error {
 // barrier returns the innermost folder on the way to dir, or dir itself, that the account may not enter; "" if it may
 // enter them all. Folders that do not exist yet are no barrier.
 func (a account) barrier(dir string) string {
-	real, err := filepath.EvalSymlinks(dir)
+	at, err := filepath.EvalSymlinks(dir)
 	for errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
-		real, err = filepath.EvalSymlinks(dir)
+		at, err = filepath.EvalSymlinks(dir)
 	}
 	if err != nil {
 		return dir
 	}
-	for ; ; real = filepath.Dir(real) {
-		if !a.mayEnter(real) {
-			return real
+	for ; ; at = filepath.Dir(at) {
+		if !a.mayEnter(at) {
+			return at
 		}
-		if real == filepath.Dir(real) {
+		if at == filepath.Dir(at) {
 			return ""
 		}
 	}

@@ -158,7 +158,7 @@ func download(ctx context.Context, wanted int) (binaries, error) {
 	if err != nil {
 		return binaries{}, err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := fetch(ctx, version, work); err != nil {
 		return binaries{}, err
 	}

@@ -35,7 +35,7 @@ func startChild(cmd *exec.Cmd, log string, deathSignal syscall.Signal) (*child, 
 	if err != nil {
 		return nil, err
 	}
-	defer output.Close()
+	defer func() { _ = output.Close() }() // the server has it
 	cmd.Stdout, cmd.Stderr = output, output
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -102,19 +102,27 @@ func (c *child) try(ctx context.Context, ping func(context.Context) error) error
 // first signal only: what was not given time to stop must still be seen to end.
 func (c *child) stop(ctx context.Context, signals ...syscall.Signal) error {
 	c.stopped.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	for _, s := range append(signals, syscall.SIGKILL) {
-		_ = c.cmd.Process.Signal(s) // fails only if the process has ended
-		select {
-		case <-c.done:
+	if c.endsBy(ctx, stopTimeout, signals[0]) {
+		return nil
+	}
+	for _, s := range append(signals[1:], syscall.SIGKILL) {
+		if c.endsBy(context.WithoutCancel(ctx), endTimeout, s) {
 			return nil
-		case <-ctx.Done():
 		}
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-		defer cancel()
 	}
 	return fmt.Errorf("%s (process %d) does not end", c.name(), c.cmd.Process.Pid)
+}
+
+func (c *child) endsBy(ctx context.Context, timeout time.Duration, s syscall.Signal) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_ = c.cmd.Process.Signal(s) // fails only if the process has ended
+	select {
+	case <-c.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (c *child) ended() <-chan error { return c.died }

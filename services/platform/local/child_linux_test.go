@@ -15,6 +15,6 @@ func endsWithItsRun(t *testing.T, redisURL string) {
 	}
 	o.MaxRetries, o.DialerRetries = -1, 1
 	client := redis.NewClient(o)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	eventually(t, "the Redis of a killed run ends", func() bool { return client.Ping(t.Context()).Err() != nil })
 }

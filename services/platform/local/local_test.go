@@ -330,7 +330,7 @@ func TestAPidFileOfAnotherProgramIsNoServer(t *testing.T) {
 
 func TestStopEndsAServerThatHangs(t *testing.T) {
 	t.Parallel()
-	p := startPostgres(t, PostgresOptions{Dir: folder(t), Durable: true})
+	p := startPostgres(t, PostgresOptions{Dir: folder(t)})
 	conn, err := pgx.Connect(t.Context(), p.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)
@@ -422,9 +422,9 @@ func TestRedis(t *testing.T) {
 			}
 			o.MaxRetries, o.DialerRetries = -1, 1
 			client := redis.NewClient(o)
-			defer client.Close()
+			defer func() { _ = client.Close() }()
 			intruder := redis.NewClient(&redis.Options{Addr: o.Addr})
-			defer intruder.Close()
+			defer func() { _ = intruder.Close() }()
 
 			if err := intruder.Ping(ctx).Err(); err == nil {
 				t.Error("no password is let in")

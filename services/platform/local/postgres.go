@@ -254,7 +254,8 @@ func (p *Postgres) run(ctx context.Context) error {
 	}
 	if !p.durable {
 		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off",
-			"max_wal_size=128MB") // it may be in memory
+			"max_wal_size=128MB",              // the folder may be in memory
+			"dynamic_shared_memory_type=mmap") // in the folder: the usual kind is left behind by a server that is killed
 	}
 	args := []string{"-D", p.path("data")}
 	for _, s := range settings {

@@ -66,7 +66,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 
 func (r *Redis) start(ctx context.Context) error {
 	if r.program == "" {
-		s, err := startInProcess(r.address(), r.password)
+		s, err := startInProcess(ctx, r.address(), r.password)
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (r *Redis) ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return err
@@ -153,13 +153,13 @@ type inProcess struct {
 	died  chan error
 }
 
-func startInProcess(address, password string) (*inProcess, error) {
+func startInProcess(ctx context.Context, address, password string) (*inProcess, error) {
 	m := miniredis.NewMiniRedis()
 	m.RequireAuth(password)
 	if err := m.StartAddr(address); err != nil {
 		return nil, err
 	}
-	ctx, quit := context.WithCancel(context.Background())
+	ctx, quit := context.WithCancel(context.WithoutCancel(ctx)) // ctx is that of the start
 	s := &inProcess{redis: m, quit: quit, died: make(chan error)}
 	go func() {
 		defer close(s.died)
@@ -180,9 +180,8 @@ func startInProcess(address, password string) (*inProcess, error) {
 
 func (s *inProcess) stop(context.Context, ...syscall.Signal) error {
 	s.quit()
-	<-s.died
 	s.redis.Close()
-	return nil
+	return <-s.died // nil, when the clock has stopped
 }
 
 func (s *inProcess) ended() <-chan error { return s.died }

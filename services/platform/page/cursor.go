@@ -21,11 +21,12 @@ const (
 	Int  Kind = iota // int64
 	Text             // string
 	Time             // time.Time, to the microsecond, as Postgres keeps it
-	Date             // string, YYYY-MM-DD or "infinity"
+	Date             // time.Time at midnight UTC; the zero Time is infinity, which coalesce puts in the place of NULL
 )
 
 const (
 	timeFormat = "2006-01-02T15:04:05.999999Z"
+	infinity   = "infinity"
 	maxCursor  = 4096
 )
 
@@ -34,16 +35,7 @@ func (q *Query[T]) encode(row T) string {
 	parts := make([]string, 1, len(q.by)+1)
 	parts[0] = q.name()
 	for _, t := range q.by {
-		switch v := t.Value(row).(type) {
-		case int64:
-			parts = append(parts, strconv.FormatInt(v, 10))
-		case time.Time:
-			parts = append(parts, v.UTC().Format(timeFormat))
-		case string:
-			parts = append(parts, v)
-		default:
-			panic(fmt.Sprintf("page: order %s has a value of type %T", t.Name, v))
-		}
+		parts = append(parts, t.Kind.format(t.Value(row)))
 	}
 	b, err := json.Marshal(parts)
 	if err != nil {
@@ -78,6 +70,27 @@ func (q *Query[T]) decode(field, cursor string) ([]any, error) {
 	return key, nil
 }
 
+// format spells a value; one of the wrong type is a mistake in the list's Fields.
+func (k Kind) format(value any) string {
+	switch v := value.(type) {
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case string:
+		return v
+	case time.Time:
+		switch {
+		case k == Time:
+			return v.UTC().Format(timeFormat)
+		case v.IsZero():
+			return infinity
+		default:
+			return v.Format(time.DateOnly)
+		}
+	default:
+		panic(fmt.Sprintf("page: a value of type %T has no order", v))
+	}
+}
+
 func (k Kind) parse(s string) (any, error) {
 	switch k {
 	case Int:
@@ -93,7 +106,7 @@ func (k Kind) parse(s string) (any, error) {
 		}
 		return t, nil
 	case Date:
-		if s == "infinity" {
+		if s == infinity {
 			return s, nil
 		}
 		if _, err := time.Parse(time.DateOnly, s); err != nil {

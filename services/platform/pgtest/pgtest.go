@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,27 +63,27 @@ func Main(m *testing.M) int {
 // Open returns the URL of a database of the test's own, as migrate left the one that it was called for, and drops it
 // when the test ends. migrate is called once per process and name. The server is a private one, or that of
 // TEST_POSTGRES_URL, whose user must be allowed to create databases and to end others' connections.
-func Open(t testing.TB, name string, migrate func(ctx context.Context, url string) error) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+func Open(tb testing.TB, name string, migrate func(ctx context.Context, url string) error) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), timeout)
 	defer cancel()
 	shared.start.Do(func() { shared.err = shared.open(ctx) })
 	if shared.err != nil {
-		t.Fatalf("pgtest: %v", shared.err)
+		tb.Fatalf("pgtest: %v", shared.err)
 	}
 	template, err := shared.template(ctx, name, migrate)
 	if err != nil {
-		t.Fatalf("pgtest: make the template %s: %v", name, err)
+		tb.Fatalf("pgtest: make the template %s: %v", name, err)
 	}
 	database := fmt.Sprintf("%s_%d", shared.prefix, shared.databases.Add(1))
 	if err := shared.create(ctx, database, template); err != nil {
-		t.Fatalf("pgtest: %v", err)
+		tb.Fatalf("pgtest: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
 		if err := shared.drop(ctx, database); err != nil {
-			t.Errorf("pgtest: %v", err)
+			tb.Errorf("pgtest: %v", err)
 		}
 	})
 	return shared.url(database)
@@ -90,15 +91,15 @@ func Open(t testing.TB, name string, migrate func(ctx context.Context, url strin
 
 // Redis starts a Redis for the test, which ends with it, and returns its URL. A test that has to kill and restart one
 // starts it with local.StartRedis.
-func Redis(t testing.TB) string {
-	t.Helper()
-	r, err := local.StartRedis(t.Context(), local.RedisOptions{Dir: t.TempDir()})
+func Redis(tb testing.TB) string {
+	tb.Helper()
+	r, err := local.StartRedis(tb.Context(), local.RedisOptions{Dir: tb.TempDir()})
 	if err != nil {
-		t.Fatalf("pgtest: %v", err)
+		tb.Fatalf("pgtest: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := r.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Errorf("pgtest: %v", err)
+	tb.Cleanup(func() {
+		if err := r.Stop(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Errorf("pgtest: %v", err)
 		}
 	})
 	return r.URL()
@@ -149,7 +150,7 @@ func (s *server) makeDir() (string, error) {
 	}
 	for _, dir := range old {
 		info, err := os.Stat(dir)
-		if err != nil || time.Since(info.ModTime()) < time.Hour { // a new one may not be locked yet
+		if err != nil || time.Since(info.ModTime()) < time.Minute { // a new one may not be locked yet
 			continue
 		}
 		if unlock, err := local.Lock(dir); err == nil {
@@ -200,8 +201,8 @@ func (s *server) connect(ctx context.Context, url string) error {
 
 func (s *server) close(ctx context.Context) error {
 	var errs []error
-	for i := len(s.stop) - 1; i >= 0; i-- {
-		errs = append(errs, s.stop[i](ctx))
+	for _, stop := range slices.Backward(s.stop) {
+		errs = append(errs, stop(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -74,6 +74,7 @@ func TestTemplatesOfDifferentNamesDiffer(t *testing.T) {
 	}
 }
 
+//nolint:tparallel // the inner test has to end before the outer one goes on
 func TestTheDatabaseIsDroppedWithConnectionsOpen(t *testing.T) {
 	t.Parallel()
 	var url string

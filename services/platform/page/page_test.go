@@ -1,0 +1,278 @@
+package page_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/uptrace/bun"
+
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/page"
+	"github.com/trackway/trackway/services/platform/pgtest"
+	"github.com/trackway/trackway/services/platform/postgres"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// thing has a column of each kind, with few distinct values, so that ties abound.
+type thing struct {
+	bun.BaseModel `bun:"table:things,alias:t"`
+
+	ID    int64 `bun:",pk"`
+	Group int64 `bun:"grp"`
+	Name  string
+	Day   time.Time `bun:",nullzero,type:date"`
+	At    time.Time
+}
+
+func things() page.List[*thing] {
+	return page.List[*thing]{
+		{Name: "id", Expr: "t.id", Kind: page.Int, Value: func(r *thing) any { return r.ID }},
+		{Name: "name", Expr: "t.name", Kind: page.Text, Value: func(r *thing) any { return r.Name }},
+		{Name: "day", Expr: "coalesce(t.day, 'infinity')", Kind: page.Date, Value: func(r *thing) any { return r.Day }},
+		{Name: "at", Expr: "t.at", Kind: page.Time, Value: func(r *thing) any { return r.At }},
+	}
+}
+
+func open(t *testing.T) *postgres.DB {
+	t.Helper()
+	url := pgtest.Open(t, "things", func(ctx context.Context, url string) error {
+		db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1})
+		if err != nil {
+			return err
+		}
+		defer db.Close() //nolint:errcheck // the template is checked by its use
+		_, err = db.ExecContext(ctx, `CREATE TABLE things
+			(id bigint PRIMARY KEY, grp bigint, name text COLLATE "C", day date, at timestamptz)`)
+		return err
+	})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func randomThing(r *rand.Rand, id int64) *thing {
+	row := &thing{
+		ID: id, Group: r.Int64N(3), Name: strings.Repeat("ä\"\\'", r.IntN(3)),
+		At: time.Date(2026, 1, 1, 0, 0, 0, r.IntN(3)*1000, time.UTC),
+	}
+	if day := r.IntN(4); day > 0 {
+		row.Day = time.Date(2026, 2, day, 0, 0, 0, 0, time.UTC)
+	}
+	return row
+}
+
+// request is a page.Request.
+type request struct {
+	Size          int32
+	After, Before string
+	Backward      bool
+	OrderBy       string
+	Count         bool
+}
+
+func (r request) GetSize() int32     { return r.Size }
+func (r request) GetAfter() string   { return r.After }
+func (r request) GetBefore() string  { return r.Before }
+func (r request) GetBackward() bool  { return r.Backward }
+func (r request) GetOrderBy() string { return r.OrderBy }
+func (r request) GetCount() bool     { return r.Count }
+
+func read(t *testing.T, db *postgres.DB, req request) page.Page[*thing] {
+	t.Helper()
+	q, err := things().Query(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := q.Select(t.Context(), db.NewSelect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// A walk in any order and direction, while rows come and go, meets every row that is there throughout exactly once.
+func TestAWalkSkipsAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	orders := []string{""}
+	for _, a := range []string{"id", "-id", "name", "-name", "day", "-day", "at", "-at"} {
+		orders = append(orders, a)
+		for _, b := range []string{"name", "-day", "-at", "-id"} {
+			if strings.Trim(a, "-") != strings.Trim(b, "-") && strings.Trim(a, "-") != "id" {
+				orders = append(orders, a+","+b)
+			}
+		}
+	}
+	for _, order := range orders {
+		for _, backward := range []bool{false, true} {
+			t.Run(fmt.Sprintf("order %q backward %t", order, backward), func(t *testing.T) {
+				t.Parallel()
+				walk(t, order, backward)
+			})
+		}
+	}
+}
+
+func walk(t *testing.T, order string, backward bool) {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+	db := open(t)
+	var rows []*thing
+	for id := range int64(60) {
+		rows = append(rows, randomThing(r, id*10))
+	}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stays := func(id int64) bool { return id%20 == 0 }
+	var seen []int64
+	req := request{OrderBy: order, Size: 7, Backward: backward}
+	for {
+		p := read(t, db, req)
+		ids := make([]int64, 0, len(p.Rows))
+		for _, row := range p.Rows {
+			ids = append(ids, row.ID)
+		}
+		if backward {
+			slices.Reverse(ids)
+		}
+		seen = append(seen, ids...)
+		if more := p.HasNext && !backward || p.HasPrevious && backward; !more {
+			break
+		}
+		if backward {
+			req.Before = p.Cursors[0]
+		} else {
+			req.After = p.Cursors[len(p.Cursors)-1]
+		}
+		// Others add and delete, the row of the cursor among them.
+		late := randomThing(r, r.Int64N(600)*10+1)
+		if _, err := db.NewInsert().Model(late).On("CONFLICT DO NOTHING").Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		gone := []int64{ids[len(ids)-1], r.Int64N(60) * 10}
+		for _, id := range gone {
+			if _, err := db.NewDelete().Model((*thing)(nil)).Where("id = ?", id).Where("id % 20 <> 0").Exec(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var got, want []int64
+	for _, id := range seen {
+		if stays(id) {
+			got = append(got, id)
+		}
+	}
+	q, err := things().Query(request{OrderBy: order, Size: page.MaxSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := q.Select(t.Context(), db.NewSelect().Where("t.id % 20 = 0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range p.Rows {
+		want = append(want, row.ID)
+	}
+	if backward {
+		slices.Reverse(want)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows that stayed (-order of the list +walk):\n%s", diff)
+	}
+}
+
+func TestEachListHasItsPage(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test
+	var rows []*thing
+	for id := range int64(40) {
+		rows = append(rows, randomThing(r, id))
+	}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const empty = 99
+	keys := []int64{0, 2, empty}
+	for _, req := range []request{
+		{Size: 4, OrderBy: "-day,name", Count: true},
+		{Size: 4, OrderBy: "name", Backward: true, Count: true},
+		{Size: 4, OrderBy: "at", After: read(t, db, request{OrderBy: "at", Size: 20}).Cursors[9], Count: true},
+	} {
+		q, err := things().Query(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		each, err := q.SelectEach(t.Context(), db, db.NewSelect().Where("t.id >= 0"), "grp", keys,
+			func(r *thing) int64 { return r.Group })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range keys {
+			want, err := q.Select(t.Context(), db.NewSelect().Where("t.grp = ?", k))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(fmt.Sprint(want.Cursors, want.HasNext, want.HasPrevious, *want.Total),
+				fmt.Sprint(each[k].Cursors, each[k].HasNext, each[k].HasPrevious, *each[k].Total)); diff != "" {
+				t.Errorf("list %d of %+v (-alone +each):\n%s", k, req, diff)
+			}
+		}
+	}
+}
+
+func TestWhatIsNoPageIsRefused(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		field string
+		req   request
+	}{
+		{"size", request{Size: -1}},
+		{"size", request{Size: page.MaxSize + 1}},
+		{"order_by", request{OrderBy: "password"}},
+		{"order_by", request{OrderBy: "name,-name"}},
+		{"order_by", request{OrderBy: "name,"}},
+		{"after", request{After: "%%%"}},
+		{"after", request{After: "bm90IGpzb24"}},
+		{"before", request{Before: strings.Repeat("A", 5000)}},
+	}
+	for _, tt := range tests {
+		_, err := things().Query(tt.req)
+		if e := errs.From(err); e == nil || e.Code != errs.Invalid || e.Fields[0].Name != tt.field {
+			t.Errorf("%+v: got %v, want an invalid %s", tt.req, err, tt.field)
+		}
+	}
+}
+
+// Whatever a client sends as a cursor is either refused or a key that Postgres can compare.
+func FuzzCursor(f *testing.F) {
+	f.Add("WyJuYW1lLGlkIiwiYSIsIjEiXQ", "name")
+	f.Add("WyJpZCIsIjkyMjMzNzIwMzY4NTQ3NzU4MDciXQ", "")
+	f.Add("WyItZGF5LC1pZCIsImluZmluaXR5IiwiMSJd", "-day")
+	f.Fuzz(func(t *testing.T, cursor, order string) {
+		q, err := things().Query(request{After: cursor, OrderBy: order})
+		if err != nil && !errs.Is(err, errs.Invalid) {
+			t.Errorf("got %v, want an Invalid error", err)
+		}
+		if err == nil && q == nil {
+			t.Error("neither a query nor an error")
+		}
+	})
+}
