@@ -108,10 +108,10 @@ func (s *service) UpdateMember(ctx context.Context, req *projectsv1.UpdateMember
 		if err := m.apply(req); err != nil || m.Role == before {
 			return err
 		}
-		switch auth.Owner {
-		case before:
+		if before == auth.Owner {
 			return errs.New(errs.Conflict, "A project is never without an owner. Make another member the owner.")
-		case m.Role:
+		}
+		if m.Role == auth.Owner {
 			return s.transfer(ctx, p, m)
 		}
 		return s.store.updateMember(ctx, m)

@@ -170,7 +170,9 @@ func bound(ctx context.Context, method string, req, reply any, cc *grpc.ClientCo
 	return call(ctx, method, req, reply, cc, opts...)
 }
 
-// The service config, https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto.
+// The service config, whose names are gRPC's: https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto.
+//
+//nolint:tagliatelle // see above
 type (
 	serviceConfigJSON struct {
 		LoadBalancing []map[string]struct{} `json:"loadBalancingConfig"`

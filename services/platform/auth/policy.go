@@ -37,6 +37,8 @@ const (
 )
 
 // policy is the policy table: the least role that each permission takes.
+//
+//nolint:gochecknoglobals // a constant, as far as Go has them
 var policy = map[Permission]Role{
 	ReadProject:     Viewer,
 	WriteComments:   Commenter,

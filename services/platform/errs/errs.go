@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -36,6 +37,7 @@ const (
 	Conflict             Code = "conflict"
 	InProgress           Code = "in_progress"
 	PreconditionFailed   Code = "precondition_failed"
+	RequestTimeout       Code = "request_timeout"
 	TooLarge             Code = "too_large"
 	UnsupportedMediaType Code = "unsupported_media_type"
 	KeyReused            Code = "idempotency_key_reused"
@@ -64,6 +66,7 @@ func table() []row {
 		{Conflict, http.StatusConflict, codes.AlreadyExists, "The request conflicts with the present state"},
 		{InProgress, http.StatusConflict, codes.Aborted, "The first request with this key is still running"},
 		{PreconditionFailed, http.StatusPreconditionFailed, codes.FailedPrecondition, "The thing has changed since"},
+		{RequestTimeout, http.StatusRequestTimeout, codes.DeadlineExceeded, "The request did not arrive in time"},
 		{TooLarge, http.StatusRequestEntityTooLarge, codes.OutOfRange, "The request is too large"},
 		{UnsupportedMediaType, http.StatusUnsupportedMediaType, codes.InvalidArgument, "Unsupported media type"},
 		{KeyReused, http.StatusUnprocessableEntity, codes.InvalidArgument, "The idempotency key was used before"},
@@ -74,6 +77,7 @@ func table() []row {
 	}
 }
 
+//nolint:gochecknoglobals // a constant, as far as Go has them
 var rows = func() map[Code]row {
 	m := make(map[Code]row)
 	for _, r := range table() {
@@ -132,14 +136,15 @@ func (e *Error) Because(err error) *Error {
 
 // Error is the text for the log.
 func (e *Error) Error() string {
-	s := string(e.Code) + ": " + e.Detail
+	var s strings.Builder
+	s.WriteString(string(e.Code) + ": " + e.Detail)
 	for _, f := range e.Fields {
-		s += fmt.Sprintf(" [%s: %s]", f.Name, f.Detail)
+		fmt.Fprintf(&s, " [%s: %s]", f.Name, f.Detail)
 	}
 	if e.cause != nil {
-		s += ": " + e.cause.Error()
+		s.WriteString(": " + e.cause.Error())
 	}
-	return s
+	return s.String()
 }
 
 // Unwrap gives the cause.

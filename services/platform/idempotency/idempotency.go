@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -76,19 +77,20 @@ type writeKey struct{}
 
 // Intercept answers a call whose key has been used before with the stored answer, and gives every other call with a
 // key to the next handler, whose transaction claims the key by Begin and stores the answer by Store. A key that was
-// used for another request is KeyReused; one whose first request still runs is InProgress.
-func Intercept(db bun.IDB) grpc.UnaryServerInterceptor {
+// used for another request is KeyReused; one whose first request still runs is InProgress. The methods of except, named
+// in full, take no notice of keys: those whose answers hold secrets, which are not stored.
+func Intercept(db bun.IDB, except ...string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		keys := metadata.ValueFromIncomingContext(ctx, KeyHeader)
 		msg, isProto := req.(proto.Message)
-		if len(keys) == 0 || !isProto {
+		if len(keys) == 0 || !isProto || slices.Contains(except, info.FullMethod) {
 			return next(ctx, req)
 		}
-		print, err := fingerprint(info.FullMethod, msg)
+		sum, err := fingerprint(info.FullMethod, msg)
 		if err != nil {
 			return nil, err
 		}
-		w := &write{callerID: auth.CallerFrom(ctx).UserID, key: keys[0], fingerprint: print}
+		w := &write{callerID: auth.CallerFrom(ctx).UserID, key: keys[0], fingerprint: sum}
 		if n := len([]rune(w.key)); n < 1 || n > MaxKey {
 			return nil, errs.InvalidField(KeyHeader, "must have 1 to %d characters", MaxKey)
 		}

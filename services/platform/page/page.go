@@ -6,6 +6,7 @@ package page
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -48,7 +49,7 @@ type Field[T any] struct {
 	Value func(T) any // what Expr is for a row: an int64, a string or a time.Time, by Kind
 }
 
-// List is a list of T and the orders it offers. The first field must be unique: it is the order when none is asked
+// List is a list of T, a pointer to a model, and the orders it offers. The first field must be unique: it is the order when none is asked
 // for, and ends every other order, so that each row has one place.
 type List[T any] []Field[T]
 
@@ -63,6 +64,7 @@ type Query[T any] struct {
 
 type term[T any] struct {
 	Field[T]
+
 	desc bool
 }
 
@@ -150,7 +152,8 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 ) (map[int64]Page[T], error) {
 	var rows []T
 	s = s.Model(&rows)
-	alias := bun.Safe(s.GetModel().(bun.TableModel).Table().Alias) //nolint:forcetypeassert // T is a model
+	table := db.Dialect().Tables().Get(reflect.TypeFor[T]().Elem())
+	alias := bun.Safe(table.Alias)
 	list := s.Clone().Where("?.? = each.key", alias, bun.Safe(column))
 	list = q.order(q.within(list)).Limit(q.limit())
 	each := db.NewSelect().TableExpr("unnest(?::bigint[]) AS each(key)", pgdialect.Array(keys)).
@@ -238,7 +241,7 @@ func (q *Query[T]) where(s *bun.SelectQuery, key []any, ahead bool) *bun.SelectQ
 		for _, t := range q.by {
 			exprs = append(exprs, t.Expr)
 		}
-		return s.Where("(?) ? (?)", bun.Safe(strings.Join(exprs, ", ")), op(first), bun.In(key))
+		return s.Where("(?) ? (?)", bun.Safe(strings.Join(exprs, ", ")), op(first), bun.Tuple(key))
 	}
 	// Mixed directions: the first term alone bounds the index range, the rest decides within it.
 	s = s.Where("? ? ?", bun.Safe(first.Expr), op(first)+"=", key[0])

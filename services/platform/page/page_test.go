@@ -129,9 +129,9 @@ func TestAWalkSkipsAndRepeatsNothing(t *testing.T) {
 
 func walk(t *testing.T, order string, backward bool) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+	r := rand.New(rand.NewPCG(seed, 0))
 	db := open(t)
 	var rows []*thing
 	for id := range int64(60) {
@@ -201,7 +201,7 @@ func walk(t *testing.T, order string, backward bool) {
 func TestEachListHasItsPage(t *testing.T) {
 	t.Parallel()
 	db := open(t)
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test
+	r := rand.New(rand.NewPCG(1, 2))
 	var rows []*thing
 	for id := range int64(40) {
 		rows = append(rows, randomThing(r, id))

@@ -27,22 +27,24 @@ type World struct {
 }
 
 // AuthConfig is what all services of a world agree on about tokens.
-func AuthConfig() auth.Config { return auth.Config{Issuer: "https://test.invalid", Audience: "trackway"} }
+func AuthConfig() auth.Config {
+	return auth.Config{Issuer: "https://test.invalid", Audience: "trackway"}
+}
 
 // New makes an empty world. Its services log to the test's output.
-func New(t testing.TB) *World {
-	t.Helper()
+func New(tb testing.TB) *World {
+	tb.Helper()
 	key, err := auth.GenerateKey()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w := &World{statements: make(map[string][]string)}
 	if w.Issuer, err = auth.NewIssuer(AuthConfig(), time.Hour, key); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	network := new(app.Memory)
 	w.Env = app.Env{
-		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log:      slog.New(slog.NewTextHandler(tb.Output(), nil)),
 		ListenOn: network.Listen, DialTo: network.Dial,
 		Queries: []bun.QueryHook{w},
 	}
@@ -51,26 +53,26 @@ func New(t testing.TB) *World {
 
 // Start runs a service until the test ends, and fails the test if it fails. The configuration listens on addr and has
 // no admin port.
-func (w *World) Start(t testing.TB, addr string, run func(ctx context.Context, cfg app.Config, env app.Env) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+func (w *World) Start(tb testing.TB, addr string, run func(ctx context.Context, cfg app.Config, env app.Env) error) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, app.Config{Listen: addr, Grace: time.Second}, w.Env) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v", addr, err)
+			tb.Errorf("%s: %v", addr, err)
 		}
 	})
 }
 
 // Fake serves another service's stand-in until the test ends.
-func (w *World) Fake(t testing.TB, addr string, register func(*grpc.Server), public ...string) {
-	t.Helper()
+func (w *World) Fake(tb testing.TB, addr string, register func(*grpc.Server), public ...string) {
+	tb.Helper()
 	verifier := auth.NewVerifier(AuthConfig(), auth.NewRemoteKeys(func(context.Context) ([]byte, error) {
 		return w.Issuer.JWKS()
 	}))
-	w.Start(t, addr, func(ctx context.Context, cfg app.Config, env app.Env) error {
+	w.Start(tb, addr, func(ctx context.Context, cfg app.Config, env app.Env) error {
 		return app.ServeGRPC(ctx, cfg, env, app.GRPC{
 			Register:     register,
 			Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier, public...)},
@@ -80,28 +82,28 @@ func (w *World) Fake(t testing.TB, addr string, register func(*grpc.Server), pub
 }
 
 // Dial connects to a service as its real clients do.
-func (w *World) Dial(t testing.TB, addr string, services ...grpc.ServiceDesc) *grpc.ClientConn {
-	t.Helper()
+func (w *World) Dial(tb testing.TB, addr string, services ...grpc.ServiceDesc) *grpc.ClientConn {
+	tb.Helper()
 	conn, err := app.Dial(w.Env, addr, services...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return conn
 }
 
 // As makes calls in the name of a user.
-func (w *World) As(t testing.TB, userID int64, admin bool) context.Context {
-	t.Helper()
+func (w *World) As(tb testing.TB, userID int64, admin bool) context.Context {
+	tb.Helper()
 	token, err := w.Issuer.Issue(userID, admin, "test-session")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return auth.WithCaller(t.Context(), &auth.Caller{UserID: userID, Admin: admin, Token: token})
+	return auth.WithCaller(tb.Context(), &auth.Caller{UserID: userID, Admin: admin, Token: token})
 }
 
 // BeforeQuery sees every statement of the world's services.

@@ -48,11 +48,11 @@ func (s *stream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
 func (s *stream) SetTrailer(metadata.MD) error    { return nil }
 
 // put is a call of a method that writes one event and answers with its request; during runs in its transaction.
-func put(t *testing.T, db *postgres.DB, key, value string, during func(context.Context) error) (answer string, replayed bool, err error) {
+func put(t *testing.T, db *postgres.DB, value string, during func(context.Context) error) (answer string, replayed bool, err error) {
 	t.Helper()
 	s := new(stream)
 	ctx := grpc.NewContextWithServerTransportStream(t.Context(), s)
-	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(idempotency.KeyHeader, key))
+	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(idempotency.KeyHeader, "k"))
 	req := wrapperspb.String(value)
 	got, err := idempotency.Intercept(db)(ctx, req, &grpc.UnaryServerInfo{FullMethod: "/test/Put"},
 		func(ctx context.Context, req any) (any, error) {
@@ -84,12 +84,12 @@ func TestARepeatedKeyIsAnsweredAsBefore(t *testing.T) {
 	t.Parallel()
 	db := open(t)
 	for i := range 3 {
-		answer, replayed, err := put(t, db, "k", "a", fine)
+		answer, replayed, err := put(t, db, "a", fine)
 		if err != nil || answer != "a" || replayed != (i > 0) {
 			t.Errorf("call %d: got %q, replayed %t, %v", i, answer, replayed, err)
 		}
 	}
-	if _, _, err := put(t, db, "k", "b", fine); !errs.Is(err, errs.KeyReused) {
+	if _, _, err := put(t, db, "b", fine); !errs.Is(err, errs.KeyReused) {
 		t.Errorf("another request: got %v, want %s", err, errs.KeyReused)
 	}
 	count(t, db, "events", 1)
@@ -98,8 +98,8 @@ func TestARepeatedKeyIsAnsweredAsBefore(t *testing.T) {
 func TestAKeyWhoseFirstRequestRunsIsInProgress(t *testing.T) {
 	t.Parallel()
 	db := open(t)
-	_, _, err := put(t, db, "k", "a", func(context.Context) error {
-		if _, _, err := put(t, db, "k", "a", fine); !errs.Is(err, errs.InProgress) {
+	_, _, err := put(t, db, "a", func(context.Context) error {
+		if _, _, err := put(t, db, "a", fine); !errs.Is(err, errs.InProgress) {
 			t.Errorf("the second request: got %v, want %s", err, errs.InProgress)
 		}
 		return nil
@@ -114,12 +114,12 @@ func TestAFailedWriteLeavesNothing(t *testing.T) {
 	t.Parallel()
 	db := open(t)
 	broken := errors.New("broken")
-	if _, _, err := put(t, db, "k", "a", func(context.Context) error { return broken }); !errors.Is(err, broken) {
+	if _, _, err := put(t, db, "a", func(context.Context) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
 	count(t, db, "events", 0)
 	count(t, db, "idempotency_keys", 0)
-	if answer, replayed, err := put(t, db, "k", "a", fine); answer != "a" || replayed || err != nil {
+	if answer, replayed, err := put(t, db, "a", fine); answer != "a" || replayed || err != nil {
 		t.Errorf("the retry: got %q, replayed %t, %v, want a first answer", answer, replayed, err)
 	}
 }
@@ -127,13 +127,13 @@ func TestAFailedWriteLeavesNothing(t *testing.T) {
 func TestAnOldKeyIsForgotten(t *testing.T) {
 	t.Parallel()
 	db := open(t)
-	if _, _, err := put(t, db, "k", "a", fine); err != nil {
+	if _, _, err := put(t, db, "a", fine); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.ExecContext(t.Context(), "UPDATE idempotency_keys SET created_at = now() - interval '24 hours 1 second'"); err != nil {
 		t.Fatal(err)
 	}
-	if answer, replayed, err := put(t, db, "k", "b", fine); answer != "b" || replayed || err != nil {
+	if answer, replayed, err := put(t, db, "b", fine); answer != "b" || replayed || err != nil {
 		t.Errorf("after a day: got %q, replayed %t, %v, want a first answer", answer, replayed, err)
 	}
 	count(t, db, "idempotency_keys", 1)
