@@ -100,7 +100,7 @@ func drainGRPC(ctx context.Context, srv *grpc.Server) error {
 
 func (e Env) otelgrpc() []otelgrpc.Option {
 	return []otelgrpc.Option{
-		otelgrpc.WithTracerProvider(e.tracer()), otelgrpc.WithPropagators(propagation.TraceContext{}),
+		otelgrpc.WithTracerProvider(e.TracerProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}),
 	}
 }
 

@@ -91,9 +91,9 @@ func (h traced) WithAttrs(a []slog.Attr) slog.Handler { return traced{h.Handler.
 // WithGroup keeps the trace in derived logs.
 func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
 
-// tracer makes spans that are not recorded, where nobody asked for others: a request still has a trace id from its
-// beginning to its end, in every log line and answer.
-func (e Env) tracer() trace.TracerProvider {
+// TracerProvider makes spans that are not recorded, where nobody asked for others: a request still has a trace id from
+// its beginning to its end, in every log line and answer.
+func (e Env) TracerProvider() trace.TracerProvider {
 	if e.Tracer != nil {
 		return e.Tracer
 	}

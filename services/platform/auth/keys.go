@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -32,45 +32,59 @@ const fetchTimeout = 5 * time.Second
 // token names a key that is not in it.
 type RemoteKeys struct {
 	fetch func(ctx context.Context) (jwks []byte, err error)
+	known atomic.Pointer[keySet]
 
-	mu      sync.Mutex
+	turn  chan struct{} // holds one while somebody fetches; what follows is theirs
+	tried time.Time     // when the last fetch ended
+	err   error         // what it ended with
+}
+
+type keySet struct {
 	keys    map[string]ed25519.PublicKey
 	fetched time.Time
-	tried   time.Time
 }
 
 // NewRemoteKeys makes keys that come from fetch.
 func NewRemoteKeys(fetch func(ctx context.Context) (jwks []byte, err error)) *RemoteKeys {
-	return &RemoteKeys{fetch: fetch}
+	r := &RemoteKeys{fetch: fetch, turn: make(chan struct{}, 1)}
+	r.known.Store(&keySet{})
+	return r
 }
 
 // Key gives the key with the id.
 func (r *RemoteKeys) Key(ctx context.Context, id string) (ed25519.PublicKey, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key, known := r.keys[id]
-	now := time.Now()
-	if known && now.Sub(r.fetched) < keysAge {
+	asked := time.Now()
+	if set := r.known.Load(); set.keys[id] != nil && asked.Sub(set.fetched) < keysAge {
+		return set.keys[id], nil // out of turn: a made-up key id holds up nobody but its sender
+	}
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return nil, unavailable(ctx.Err())
+	}
+	// Those who waited for a fetch take what it brought, also when it failed: one by one they would wait for ever.
+	first := r.known.Load().keys == nil && asked.After(r.tried)
+	if first || time.Since(r.tried) >= keysPause {
+		r.err = r.refresh(ctx)
+		r.tried = time.Now()
+	}
+	// Known keys outlive a users service that is down: its tokens run out by themselves.
+	if key := r.known.Load().keys[id]; key != nil {
 		return key, nil
 	}
-	if r.keys == nil || now.Sub(r.tried) >= keysPause {
-		r.tried = now
-		if err := r.refresh(ctx, now); err != nil && !known {
-			return nil, errs.New(errs.Unavailable, "Sign-in can not be checked at the moment.").Because(err)
-		}
-		// Known keys outlive a users service that is down: its tokens run out by themselves.
-		if fresh, ok := r.keys[id]; ok {
-			return fresh, nil
-		}
-	}
-	if key, ok := r.keys[id]; ok {
-		return key, nil
+	if r.err != nil {
+		return nil, unavailable(r.err)
 	}
 	return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").
 		Because(fmt.Errorf("key %q is unknown", id))
 }
 
-func (r *RemoteKeys) refresh(ctx context.Context, now time.Time) error {
+func unavailable(err error) error {
+	return errs.New(errs.Unavailable, "Sign-in can not be checked at the moment.").Because(err)
+}
+
+func (r *RemoteKeys) refresh(ctx context.Context) error {
 	// Of one caller's context only the values: its cancellation must not fail those who wait for the same keys.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
@@ -82,7 +96,7 @@ func (r *RemoteKeys) refresh(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	r.keys, r.fetched = keys, now
+	r.known.Store(&keySet{keys: keys, fetched: time.Now()})
 	return nil
 }
 

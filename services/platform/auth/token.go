@@ -195,6 +195,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Caller, error) {
 		if typ, _ := t.Header["typ"].(string); !strings.EqualFold(strings.TrimPrefix(typ, "application/"), tokenType) {
 			return nil, fmt.Errorf("type %q is not %q", typ, tokenType)
 		}
+		if strings.ContainsAny(token, "\r\n") { // which base64 skips: RFC 7515, section 2, has none
+			return nil, errors.New("a token is one line")
+		}
 		if _, ok := t.Header["crit"]; ok {
 			return nil, errors.New("no critical header is understood")
 		}

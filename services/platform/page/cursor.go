@@ -100,23 +100,29 @@ func (k Kind) parse(s string) (any, error) {
 		}
 		return n, nil
 	case Time:
-		t, err := time.Parse(timeFormat, s)
-		if err != nil {
-			return nil, fmt.Errorf("cursor: %w", err)
-		}
-		return t, nil
+		return parseTime(timeFormat, s)
 	case Date:
 		if s == infinity {
 			return s, nil
 		}
-		if _, err := time.Parse(time.DateOnly, s); err != nil {
-			return nil, fmt.Errorf("cursor: %w", err)
-		}
-		return s, nil
+		_, err := parseTime(time.DateOnly, s)
+		return s, err
 	default:
 		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return nil, fmt.Errorf("cursor: %q is no text", s)
 		}
 		return s, nil
 	}
+}
+
+// parseTime refuses the year 0, which Go has and Postgres has not.
+func parseTime(layout, s string) (time.Time, error) {
+	t, err := time.Parse(layout, s)
+	if err != nil {
+		return t, fmt.Errorf("cursor: %w", err)
+	}
+	if t.Year() < 1 {
+		return t, fmt.Errorf("cursor: %q has no year", s)
+	}
+	return t, nil
 }

@@ -137,10 +137,10 @@ func (q *Query[T]) Select(ctx context.Context, s *bun.SelectQuery) (Page[T], err
 		}
 		total = &n
 	}
-	if err := q.order(q.within(s)).Limit(q.limit()).Scan(ctx); err != nil {
+	if err := q.Keyset(s).Scan(ctx); err != nil {
 		return Page[T]{}, fmt.Errorf("select: %w", err)
 	}
-	page := q.cut(rows)
+	page := q.Cut(rows)
 	page.Total = total
 	return page, nil
 }
@@ -154,11 +154,10 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 	s = s.Model(&rows)
 	table := db.Dialect().Tables().Get(reflect.TypeFor[T]().Elem())
 	alias := bun.Safe(table.Alias)
-	list := s.Clone().Where("?.? = each.key", alias, bun.Safe(column))
-	list = q.order(q.within(list)).Limit(q.limit())
+	list := q.Keyset(s.Clone().Where("?.? = each.key", alias, bun.Safe(column)))
 	each := db.NewSelect().TableExpr("unnest(?::bigint[]) AS each(key)", pgdialect.Array(keys)).
 		Join("CROSS JOIN LATERAL (?) AS ?", list, alias).ColumnExpr("?.*", alias)
-	if err := q.order(each).Scan(ctx, &rows); err != nil {
+	if err := q.Order(each).Scan(ctx, &rows); err != nil {
 		return nil, fmt.Errorf("select each: %w", err)
 	}
 	byKey := make(map[int64][]T, len(keys))
@@ -171,7 +170,7 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 	}
 	pages := make(map[int64]Page[T], len(keys))
 	for _, k := range keys {
-		page := q.cut(byKey[k])
+		page := q.Cut(byKey[k])
 		if q.count {
 			page.Total = new(totals[k])
 		}
@@ -198,8 +197,14 @@ func (q *Query[T]) totals(ctx context.Context, s *bun.SelectQuery, alias bun.Saf
 	return totals, nil
 }
 
-// limit is one row more than the page holds, which tells whether another follows.
-func (q *Query[T]) limit() int64 { return int64(q.size) + 1 }
+// Counts reports whether the total was asked for.
+func (q *Query[T]) Counts() bool { return q.count }
+
+// Keyset narrows s to the rows of the page, in order, and one row more, which tells whether another follows. Together
+// with Order, Cut and Counts it serves a statement that is neither Select nor SelectEach.
+func (q *Query[T]) Keyset(s *bun.SelectQuery) *bun.SelectQuery {
+	return q.Order(q.within(s)).Limit(int64(q.size) + 1)
+}
 
 // within keeps the rows of the range.
 func (q *Query[T]) within(s *bun.SelectQuery) *bun.SelectQuery {
@@ -212,7 +217,8 @@ func (q *Query[T]) within(s *bun.SelectQuery) *bun.SelectQuery {
 	return s
 }
 
-func (q *Query[T]) order(s *bun.SelectQuery) *bun.SelectQuery {
+// Order puts the rows into the order in which Cut wants them.
+func (q *Query[T]) Order(s *bun.SelectQuery) *bun.SelectQuery {
 	for _, t := range q.by {
 		s = s.OrderExpr("? ?", bun.Safe(t.Expr), bun.Safe(direction(t.desc != q.backward)))
 	}
@@ -258,8 +264,8 @@ func (q *Query[T]) where(s *bun.SelectQuery, key []any, ahead bool) *bun.SelectQ
 	})
 }
 
-// cut makes a page of what was selected.
-func (q *Query[T]) cut(rows []T) Page[T] {
+// Cut makes a page of the rows that Keyset selected, without a total.
+func (q *Query[T]) Cut(rows []T) Page[T] {
 	more := len(rows) > q.size
 	if more {
 		rows = rows[:q.size]

@@ -1,0 +1,91 @@
+package users
+
+import (
+	"time"
+
+	"github.com/uptrace/bun"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/page"
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+// user is a row of users.
+type user struct {
+	bun.BaseModel `bun:"table:users,alias:u"`
+
+	ID           int64     `bun:",pk,autoincrement"`
+	Version      int64     `bun:",nullzero,default:1"`
+	CreatedAt    time.Time `bun:",nullzero,default:now()"`
+	UpdatedAt    time.Time `bun:",nullzero,default:now()"`
+	Name         string
+	Email        string
+	Role         usersv1.Role
+	Active       bool
+	PasswordHash string
+}
+
+// userOrders are the orders that lists of users offer.
+func userOrders() page.List[*user] {
+	return page.List[*user]{
+		{Name: "id", Expr: "u.id", Kind: page.Int, Value: func(u *user) any { return u.ID }},
+		{Name: "name", Expr: "u.name", Kind: page.Text, Value: func(u *user) any { return u.Name }},
+		{Name: "created_at", Expr: "u.created_at", Kind: page.Time, Value: func(u *user) any { return u.CreatedAt }},
+		{Name: "updated_at", Expr: "u.updated_at", Kind: page.Time, Value: func(u *user) any { return u.UpdatedAt }},
+	}
+}
+
+// proto is the user as the caller may see it: the e-mail is for the user itself and for global admins.
+func (u *user) proto(c *auth.Caller) *usersv1.User {
+	m := &usersv1.User{
+		Id: u.ID, Version: u.Version, CreatedAt: timestamppb.New(u.CreatedAt), UpdatedAt: timestamppb.New(u.UpdatedAt),
+		Name: u.Name, Role: u.Role, Active: u.Active,
+	}
+	if c.Admin || c.UserID == u.ID {
+		m.Email = new(u.Email)
+	}
+	return m
+}
+
+// caller is the user as who it is when it signs in.
+func (u *user) caller() *auth.Caller {
+	return &auth.Caller{UserID: u.ID, Admin: u.Role == usersv1.Role_ROLE_ADMIN}
+}
+
+// event is what happened to the user: "created", "updated" or "deleted". It holds what any signed-in user may see and
+// so no e-mail: events are read by other services and shown in feeds.
+func (u *user) event(happened string) events.Event {
+	return events.Event{
+		Type: "user." + happened, SubjectID: u.ID, Version: u.Version, Payload: u.proto(&auth.Caller{}),
+	}
+}
+
+// session is a row of sessions: one sign-in, which lasts until it expires or is revoked.
+type session struct {
+	bun.BaseModel `bun:"table:sessions,alias:s"`
+
+	ID          string    `bun:",pk,nullzero,default:gen_random_uuid()"`
+	CreatedAt   time.Time `bun:",nullzero,default:now()"`
+	UserID      int64
+	RefreshHash []byte // SHA-256: the token is 256 random bits, which no guessing finds
+	ExpiresAt   time.Time
+}
+
+// protos maps rows to messages.
+func protos(users []*user, c *auth.Caller) []*usersv1.User {
+	out := make([]*usersv1.User, 0, len(users))
+	for _, u := range users {
+		out = append(out, u.proto(c))
+	}
+	return out
+}
+
+// pageInfo says where a page lies.
+func pageInfo[T any](p page.Page[T]) *pagev1.PageInfo {
+	return &pagev1.PageInfo{
+		Cursors: p.Cursors, HasNext: p.HasNext, HasPrevious: p.HasPrevious, TotalCount: p.Total,
+	}
+}

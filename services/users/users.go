@@ -1,0 +1,151 @@
+// Package users is the service that owns accounts, sessions and the keys that sign access tokens.
+package users
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/trackway/trackway/services/platform/app"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/write"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Config is what the service is told.
+type Config struct {
+	App      app.Config
+	Postgres postgres.Config
+	Auth     auth.Config
+
+	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
+	AccessTTL     time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"10m" doc:"How long an access token is valid"`
+	RefreshTTL    time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" doc:"How long a session lasts"`
+	AdminEmail    string        `env:"ADMIN_EMAIL" doc:"E-mail of the first global admin, whose account is made at start unless there is one with it"`
+	AdminPassword string        `env:"ADMIN_PASSWORD_FILE" doc:"File with the password of the first global admin"`
+	Hashes        int           `env:"PASSWORD_HASHES" envDefault:"0" doc:"Most passwords hashed at once, 19 MiB each; 0 means two for each CPU"`
+}
+
+// startTimeout bounds what Run does before it serves.
+const startTimeout = 30 * time.Second
+
+// Migrate brings the database up to date.
+func Migrate(ctx context.Context, cfg Config, _ app.Env) error {
+	return postgres.Migrate(ctx, cfg.Postgres.URL, append(write.Migrations(), postgres.MigrationFiles(migrations))...)
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	issuer, err := cfg.issuer()
+	if err != nil {
+		return err
+	}
+	db, err := postgres.Open(ctx, cfg.Postgres, env.Queries...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	s := &service{store: store{db}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL}
+	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
+		return err
+	}
+
+	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(context.Context) ([]byte, error) {
+		return issuer.JWKS()
+	}))
+	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
+		Register: func(srv *grpc.Server) { usersv1.RegisterUsersServiceServer(srv, s) },
+		Interceptors: []grpc.UnaryServerInterceptor{
+			auth.Authenticate(verifier, usersv1.UsersService_Register_FullMethodName,
+				usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_GetKeys_FullMethodName),
+			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName),
+		},
+		Ready: db.PingContext,
+		Jobs:  []func(context.Context){func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) }},
+	})
+}
+
+// Common is what every service is told.
+func (c Config) Common() app.Config { return c.App }
+
+func (c Config) check() error {
+	switch {
+	case c.AccessTTL < time.Second:
+		return fmt.Errorf("ACCESS_TOKEN_TTL is %v, and must be at least a second", c.AccessTTL)
+	case c.RefreshTTL < c.AccessTTL:
+		return fmt.Errorf("REFRESH_TOKEN_TTL is %v, and must be at least ACCESS_TOKEN_TTL", c.RefreshTTL)
+	case c.Hashes < 0:
+		return fmt.Errorf("PASSWORD_HASHES is %d, and must not be negative", c.Hashes)
+	case c.AdminEmail != "" && c.AdminPassword == "":
+		return errors.New("ADMIN_EMAIL is set, and so must be ADMIN_PASSWORD_FILE")
+	}
+	return nil
+}
+
+func (c Config) hashes() int {
+	if c.Hashes == 0 {
+		return 2 * runtime.GOMAXPROCS(0)
+	}
+	return c.Hashes
+}
+
+func (c Config) issuer() (*auth.Issuer, error) {
+	pems := make([][]byte, 0, len(c.SigningKeys))
+	for _, name := range c.SigningKeys {
+		pem, err := os.ReadFile(strings.TrimSpace(name))
+		if err != nil {
+			return nil, fmt.Errorf("SIGNING_KEY_FILES: %w", err)
+		}
+		pems = append(pems, pem)
+	}
+	issuer, err := auth.NewIssuer(c.Auth, c.AccessTTL, pems...)
+	if err != nil {
+		return nil, fmt.Errorf("SIGNING_KEY_FILES: %w", err)
+	}
+	return issuer, nil
+}
+
+// makeFirstAdmin makes the account that the configuration names, unless there is one with its e-mail, whatever that
+// one may do. Replicas that start together make one.
+func (s *service) makeFirstAdmin(ctx context.Context, cfg Config) error {
+	if cfg.AdminEmail == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	u := &user{
+		Name: "Administrator", Email: strings.TrimSpace(cfg.AdminEmail), Role: usersv1.Role_ROLE_ADMIN, Active: true,
+	}
+	if _, err := s.store.getByEmail(ctx, u.Email); !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	file, err := os.ReadFile(cfg.AdminPassword)
+	if err != nil {
+		return fmt.Errorf("ADMIN_PASSWORD_FILE: %w", err)
+	}
+	password := strings.TrimRight(string(file), "\r\n")
+	if err := u.checkNew(password); err != nil {
+		return fmt.Errorf("ADMIN_EMAIL and ADMIN_PASSWORD_FILE make no account: %w", err)
+	}
+	err = s.create(ctx, u, password)
+	if errs.Is(err, errs.Conflict) {
+		return nil // another replica was faster
+	}
+	return err
+}
