@@ -452,7 +452,7 @@ func TestLists(t *testing.T) {
 	for i := range 7 {
 		for user, v := range map[int64]projectsv1.Visibility{owner: private, stranger: public} {
 			_, err := s.projects.CreateProject(s.as(user), &projectsv1.CreateProjectRequest{
-				Name: fmt.Sprintf("%c of user %d", 'g'-i, user), Description: "Schöne Grüße", Visibility: v,
+				Name: fmt.Sprintf("%c of user %d", 'g'-i, user), Description: "Schöne Grüße von v1.2-rc", Visibility: v,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -495,6 +495,7 @@ func TestLists(t *testing.T) {
 		{"archived ones", owner, &projectsv1.ListProjectsRequest{Page: order(""), Archived: new(true)}, nil},
 		{"as a viewer", owner, &projectsv1.ListProjectsRequest{Page: order(""), Role: projectsv1.Role_ROLE_VIEWER}, nil},
 		{"by words", owner, &projectsv1.ListProjectsRequest{Page: order("name"), Search: "user SCHÖN grü"}, up},
+		{"by parts of words", owner, &projectsv1.ListProjectsRequest{Page: order("name"), Search: "v1.2 rc"}, up},
 		{"by other words", owner, &projectsv1.ListProjectsRequest{Page: order("name"), Search: "user chön"}, nil},
 		{"by no word", owner, &projectsv1.ListProjectsRequest{Page: order("name"), Search: "&|!:*'"}, nil},
 	}

@@ -21,6 +21,8 @@ import (
 const (
 	maxBatch = 1000
 	maxLists = 100
+	// maxSearch is how long a search may be, in characters.
+	maxSearch = 200
 )
 
 // service answers the RPCs.
@@ -58,6 +60,11 @@ func (s *service) BatchGetProjects(ctx context.Context, req *projectsv1.BatchGet
 func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjectsRequest) (*projectsv1.ListProjectsResponse, error) {
 	q, err := projectOrders().Query(req.GetPage())
 	if err != nil {
+		return nil, err
+	}
+	var c errs.Check
+	c.Text("search", req.GetSearch(), 0, maxSearch)
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	p, err := s.store.list(ctx, projectFilter{

@@ -251,6 +251,7 @@ func (p *Postgres) run(ctx context.Context) error {
 		"max_connections=200",
 		"timezone=UTC",
 		"log_timezone=UTC",
+		"log_min_error_statement=panic", // statements hold e-mails and hashes, and the errors say enough
 	}
 	if !p.durable {
 		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off",

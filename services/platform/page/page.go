@@ -152,12 +152,8 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 ) (map[int64]Page[T], error) {
 	var rows []T
 	s = s.Model(&rows)
-	table := db.Dialect().Tables().Get(reflect.TypeFor[T]().Elem())
-	alias := bun.Safe(table.Alias)
-	list := q.Keyset(s.Clone().Where("?.? = each.key", alias, bun.Safe(column)))
-	each := db.NewSelect().TableExpr("unnest(?::bigint[]) AS each(key)", pgdialect.Array(keys)).
-		Join("CROSS JOIN LATERAL (?) AS ?", list, alias).ColumnExpr("?.*", alias)
-	if err := q.Order(each).Scan(ctx, &rows); err != nil {
+	alias := tableAlias[T](db)
+	if err := q.Order(q.each(db, s, alias, column, keys)).Scan(ctx, &rows); err != nil {
 		return nil, fmt.Errorf("select each: %w", err)
 	}
 	byKey := make(map[int64][]T, len(keys))
@@ -177,6 +173,42 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 		pages[k] = page
 	}
 	return pages, nil
+}
+
+// SelectAcross reads one page of several lists taken together, which are as in SelectEach. It costs a page of each list
+// and not the lists: the first rows of all are among the first rows of each.
+func (q *Query[T]) SelectAcross(ctx context.Context, db bun.IDB, s *bun.SelectQuery, column string, keys []int64,
+) (Page[T], error) {
+	alias := tableAlias[T](db)
+	if len(keys) == 1 {
+		return q.Select(ctx, s.Where("?.? = ?", alias, bun.Safe(column), keys[0]))
+	}
+	var rows []T
+	s = s.Model(&rows)
+	across := q.Order(q.each(db, s, alias, column, keys)).Limit(int64(q.size) + 1)
+	if err := across.Scan(ctx, &rows); err != nil {
+		return Page[T]{}, fmt.Errorf("select across: %w", err)
+	}
+	page := q.Cut(rows)
+	if q.count {
+		n, err := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), pgdialect.Array(keys)).Count(ctx)
+		if err != nil {
+			return Page[T]{}, fmt.Errorf("count across: %w", err)
+		}
+		page.Total = &n
+	}
+	return page, nil
+}
+
+// each selects a page of each list, one after the other.
+func (q *Query[T]) each(db bun.IDB, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64) *bun.SelectQuery {
+	list := q.Keyset(s.Clone().Where("?.? = each.key", alias, bun.Safe(column)))
+	return db.NewSelect().TableExpr("unnest(?::bigint[]) AS each(key)", pgdialect.Array(keys)).
+		Join("CROSS JOIN LATERAL (?) AS ?", list, alias).ColumnExpr("?.*", alias)
+}
+
+func tableAlias[T any](db bun.IDB) bun.Safe {
+	return bun.Safe(db.Dialect().Tables().Get(reflect.TypeFor[T]().Elem()).Alias)
 }
 
 func (q *Query[T]) totals(ctx context.Context, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64,

@@ -12,7 +12,9 @@ CREATE TABLE projects (
     visibility  smallint    NOT NULL CONSTRAINT projects_visibility_check CHECK (visibility IN (1, 2)),
     owner_id    bigint      NOT NULL,
     archived_at timestamptz,
-    search      tsvector    NOT NULL GENERATED ALWAYS AS (to_tsvector('simple', name || ' ' || description)) STORED
+    -- Words end at these characters as they do in what is searched for: "v1.2" is found by "v1".
+    search      tsvector    NOT NULL GENERATED ALWAYS AS (to_tsvector('simple',
+        translate(name || ' ' || description, '.,:;/_@+-~#%=&', repeat(' ', 14)))) STORED
 );
 
 -- A member's own projects come by members_user_id; these serve the list of public ones.
