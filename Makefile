@@ -48,7 +48,7 @@ fmt: ## Format the Go code and the contract
 	$(golangci-lint) fmt
 
 .PHONY: generate
-generate: generate-rpc generate-graph ## Write the generated code anew: protobuf, gRPC, GraphQL
+generate: generate-rpc generate-graph generate-docs ## Write anew what is generated: protobuf, gRPC, GraphQL, README's table
 
 # The old files go only when the new ones are there: a mistake in a .proto leaves a tree that builds.
 .PHONY: generate-rpc
@@ -62,6 +62,10 @@ generate-rpc:
 .PHONY: generate-graph
 generate-graph: generate-rpc
 	cd graph && $(call tool,generators) gqlgen generate
+
+.PHONY: generate-docs
+generate-docs: generate-graph
+	go run ./tools/docs
 
 .PHONY: tidy
 tidy: ## Give every module the same versions, and tidy its go.mod

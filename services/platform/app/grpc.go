@@ -65,7 +65,8 @@ func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
 	healthpb.RegisterHealthServer(srv, state)
 	servers := []server{{
 		serve: func() error {
-			if err := srv.Serve(l); err != nil {
+			// ErrServerStopped: told to stop before it began.
+			if err := srv.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve gRPC: %w", err)
 			}
 			return nil

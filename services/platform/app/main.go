@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/caarlos0/env/v11"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -50,16 +49,6 @@ func start[C Configured](ctx context.Context, name string, args []string, run Co
 		return err
 	}
 	return run(ctx, cfg, Env{Log: log.With("service", name)})
-}
-
-// Parse reads a configuration from the environment, or from vars if they are not nil. Every mistake is named by its
-// variable.
-func Parse[C any](vars map[string]string) (C, error) {
-	cfg, err := env.ParseAsWithOptions[C](env.Options{Environment: vars})
-	if err != nil {
-		return cfg, fmt.Errorf("the configuration is not complete: %w", err)
-	}
-	return cfg, nil
 }
 
 // NewLog makes a log whose lines carry the trace of their context.

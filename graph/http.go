@@ -1,0 +1,252 @@
+package graph
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// GraphQL over HTTP, https://graphql.github.io/graphql-over-http/draft/. gqlgen's own transports are not used: they
+// quote the request in their errors, answer a mutation by GET with 406, and choose other statuses.
+
+const (
+	// mediaJSON answers 200 to whatever was a well-formed request.
+	mediaJSON = "application/json"
+	// mediaResponse answers 400 to what could not be executed.
+	mediaResponse = "application/graphql-response+json"
+)
+
+// ServeHTTP executes one operation.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(graphql.StartOperationTrace(r.Context()), timeout)
+	defer cancel()
+	media, err := accepted(r.Header.Values("Accept"))
+	if err != nil {
+		s.refuse(ctx, w, mediaJSON, err)
+		return
+	}
+	params, err := read(r)
+	if err != nil {
+		if errs.Is(err, errs.MethodNotAllowed) {
+			w.Header().Set("Allow", "GET, POST")
+		}
+		s.refuse(ctx, w, media, err)
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.refuse(ctx, w, media, s.recover(ctx, p))
+		}
+	}()
+	op, list := s.checks.CreateOperationContext(ctx, params)
+	if len(list) > 0 {
+		status := http.StatusOK
+		if media == mediaResponse {
+			status = http.StatusBadRequest
+		}
+		ctx = graphql.WithOperationContext(ctx, op)
+		s.write(ctx, w, media, status, s.checks.DispatchError(ctx, list[:min(len(list), maxErrors)]))
+		return
+	}
+	if r.Method == http.MethodGet && op.Operation.Operation != ast.Query {
+		w.Header().Set("Allow", http.MethodPost)
+		s.refuse(ctx, w, media, errs.New(errs.MethodNotAllowed, "GET is for queries; send a mutation by POST."))
+		return
+	}
+	s.write(ctx, w, media, http.StatusOK, s.execute(ctx, op))
+}
+
+// execute runs a checked operation with resolvers of its own.
+func (s *server) execute(ctx context.Context, op *graphql.OperationContext) *graphql.Response {
+	run := executor.New(s.executable(s.resolver()))
+	run.SetErrorPresenter(s.present)
+	run.SetRecoverFunc(s.recover)
+	answer, ctx := run.DispatchOperation(ctx, op)
+	if response := answer(ctx); response != nil {
+		return response
+	}
+	late := errs.New(errs.DeadlineExceeded, "The request took too long.") // the context has ended
+	return &graphql.Response{Errors: gqlerror.List{s.present(ctx, late)}}
+}
+
+// refuse answers a request that never became an operation.
+func (s *server) refuse(ctx context.Context, w http.ResponseWriter, media string, err error) {
+	status := errs.From(err).Code.HTTP()
+	s.write(ctx, w, media, status, &graphql.Response{Errors: gqlerror.List{s.present(ctx, err)}})
+}
+
+// write sends a response. One without data was not executed, and says so by leaving the member out.
+func (s *server) write(ctx context.Context, w http.ResponseWriter, media string, status int, res *graphql.Response) {
+	body := []byte{'{'}
+	if len(res.Errors) > 0 {
+		text, err := json.Marshal(res.Errors)
+		if err != nil {
+			s.cfg.Log.ErrorContext(ctx, "write errors", "error", err)
+			text = []byte(`[{"message":"Something went wrong on our side.","extensions":{"code":"INTERNAL"}}]`)
+		}
+		body = append(append(body, `"errors":`...), text...)
+	}
+	if res.Data != nil {
+		if len(body) > 1 {
+			body = append(body, ',')
+		}
+		body = append(append(body, `"data":`...), res.Data...)
+	}
+	body = append(body, '}')
+	h := w.Header()
+	h.Set("Content-Type", media+"; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Add("Vary", "Accept")
+	h.Set("Cache-Control", "no-store") // answers are for one caller
+	w.WriteHeader(status)
+	if _, err := w.Write(body); err != nil { //nolint:gosec // JSON, and said to be
+		s.cfg.Log.DebugContext(ctx, "client has gone", "error", err)
+	}
+}
+
+// accepted chooses the media type of the answer: the first of the most wanted that we have.
+func accepted(headers []string) (string, error) {
+	type want struct {
+		media string
+		q     float64
+	}
+	var wants []want
+	for part := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if text, ok := params["q"]; ok {
+			if q, err = strconv.ParseFloat(text, 64); err != nil {
+				continue
+			}
+		}
+		if charset, ok := params["charset"]; q > 0 && (!ok || strings.EqualFold(charset, "utf-8")) {
+			wants = append(wants, want{media, q})
+		}
+	}
+	if strings.TrimSpace(strings.Join(headers, "")) == "" {
+		return mediaJSON, nil
+	}
+	slices.SortStableFunc(wants, func(a, b want) int { return cmp.Compare(b.q, a.q) })
+	for _, w := range wants {
+		switch w.media {
+		case mediaResponse:
+			return mediaResponse, nil
+		case mediaJSON, "application/*", "*/*":
+			return mediaJSON, nil
+		}
+	}
+	return "", errs.New(errs.NotAcceptable, "The answer is %s or %s.", mediaResponse, mediaJSON)
+}
+
+// read takes the parameters of a request.
+func read(r *http.Request) (*graphql.RawParams, error) {
+	switch r.Method {
+	case http.MethodGet:
+		return readQuery(r.URL)
+	case http.MethodPost:
+		return readBody(r)
+	default:
+		return nil, errs.New(errs.MethodNotAllowed, "Send GraphQL by POST, or queries by GET.")
+	}
+}
+
+// parameters are those of the specification. The pointer tells an absent query.
+type parameters struct {
+	Query         *string        `json:"query"`
+	OperationName string         `json:"operationName"` //nolint:tagliatelle // the specification's spelling
+	Variables     map[string]any `json:"variables"`
+	Extensions    map[string]any `json:"extensions"`
+}
+
+func (p parameters) raw() (*graphql.RawParams, error) {
+	if p.Query == nil {
+		return nil, errs.New(errs.Invalid, "There is no query.")
+	}
+	return &graphql.RawParams{
+		Query: *p.Query, OperationName: p.OperationName, Variables: p.Variables, Extensions: p.Extensions,
+	}, nil
+}
+
+func readBody(r *http.Request) (*graphql.RawParams, error) {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, named := params["charset"]
+	if err != nil || media != mediaJSON || named && !strings.EqualFold(charset, "utf-8") {
+		return nil, errs.New(errs.UnsupportedMediaType, "Send Content-Type: application/json, in UTF-8.")
+	}
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errs.New(errs.TooLarge, "The request has more than %d bytes.", tooLarge.Limit)
+	case err != nil:
+		return nil, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
+	}
+	var p parameters
+	if err := decode(body, &p); err != nil {
+		return nil, errs.New(errs.Invalid, "The body is not a JSON object with query, operationName, variables and "+
+			"extensions of the right types.").Because(err)
+	}
+	return p.raw()
+}
+
+func readQuery(u *url.URL) (*graphql.RawParams, error) {
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "The query string is malformed.")
+	}
+	p := parameters{OperationName: values.Get("operationName")}
+	if values.Has("query") {
+		query := values.Get("query")
+		p.Query = &query
+	}
+	if !utf8.ValidString(values.Get("query")) {
+		return nil, errs.New(errs.Invalid, "The query is not UTF-8.")
+	}
+	for name, to := range map[string]*map[string]any{"variables": &p.Variables, "extensions": &p.Extensions} {
+		if text := values.Get(name); text != "" && decode([]byte(text), to) != nil {
+			return nil, errs.New(errs.Invalid, "The parameter %s is not a JSON object.", name)
+		}
+	}
+	return p.raw()
+}
+
+// decode reads JSON as GraphQL means it: a number without a fraction or exponent that fits is an int64.
+func decode(text []byte, to any) error {
+	return json.Unmarshal(text, to, json.WithUnmarshalers(json.UnmarshalFromFunc(
+		func(dec *jsontext.Decoder, to *any) error {
+			if dec.PeekKind() != '0' {
+				return errors.ErrUnsupported
+			}
+			value, err := dec.ReadValue()
+			if err != nil {
+				return err
+			}
+			if i, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+				*to = i
+				return nil
+			}
+			f, err := strconv.ParseFloat(string(value), 64)
+			*to = f
+			return err
+		})))
+}

@@ -1,0 +1,72 @@
+package graph
+
+import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trackway/trackway/graph/relay"
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// nodes gives the things with the global ids, in the same order, with one call for each type of thing; nil for those
+// that are not there.
+func (r *resolver) nodes(ctx context.Context, ids []*relay.ID) ([]relay.Node, error) {
+	keys := make(map[string][]int64)
+	for _, id := range ids {
+		keys[id.Type] = append(keys[id.Type], id.Key)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for typ, keys := range keys {
+		var load func(context.Context, []int64) error
+		switch typ {
+		case relay.User:
+			load = r.users.load
+		case relay.Project:
+			load = r.projects.load
+		case relay.Task:
+			load = r.tasks.load
+		case relay.Comment:
+			load = r.comments.load
+		case relay.Member:
+			return nil, errs.New(errs.Invalid, "Members are not nodes: ask their project for them.")
+		default:
+			return nil, errs.New(errs.Invalid, "This is no global id: it does not say what it is the id of.")
+		}
+		g.Go(func() error { return load(gctx, keys) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	found := make([]relay.Node, len(ids))
+	for i, id := range ids {
+		found[i] = r.node(id)
+		if found[i] != nil {
+			put(r.loads, place(graphql.GetFieldContext(ctx)), found[i])
+		}
+	}
+	return found, nil
+}
+
+// node gives a thing that has been loaded, or nil.
+func (r *resolver) node(id *relay.ID) relay.Node {
+	switch id.Type {
+	case relay.User:
+		return found(r.users, id.Key)
+	case relay.Project:
+		return found(r.projects, id.Key)
+	case relay.Task:
+		return found(r.tasks, id.Key)
+	default:
+		return found(r.comments, id.Key)
+	}
+}
+
+// found is a row as a node: nil, and not a nil message, when there is none.
+func found[T relay.Node](in *rows[T], key int64) relay.Node {
+	if row, ok := in.get(key); ok {
+		return row
+	}
+	return nil
+}

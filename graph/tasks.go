@@ -1,0 +1,181 @@
+package graph
+
+import (
+	"context"
+	"sync"
+
+	"github.com/99designs/gqlgen/graphql"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/trackway/trackway/graph/generated"
+	"github.com/trackway/trackway/graph/relay"
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+)
+
+// maxTasks is how many tasks BatchListComments takes.
+const maxTasks = 1000
+
+func (r *resolver) batchGetTasks(ctx context.Context, ids []int64) ([]*tasksv1.Task, error) {
+	res, err := r.cfg.Tasks.BatchGetTasks(ctx, &tasksv1.BatchGetTasksRequest{Ids: ids})
+	return res.GetTasks(), r.failure(ctx, err)
+}
+
+func (r *resolver) batchGetComments(ctx context.Context, ids []int64) ([]*tasksv1.Comment, error) {
+	res, err := r.cfg.Tasks.BatchGetComments(ctx, &tasksv1.BatchGetCommentsRequest{Ids: ids})
+	return res.GetComments(), r.failure(ctx, err)
+}
+
+func (r *resolver) listTasks(ctx context.Context, req *tasksv1.ListTasksRequest) (*relay.TaskConnection, error) {
+	res, err := r.cfg.Tasks.ListTasks(ctx, req)
+	if err != nil {
+		return nil, r.failure(ctx, err)
+	}
+	r.tasks.put(res.GetTasks()...)
+	return connect(r.loads, place(graphql.GetFieldContext(ctx)), res.GetTasks(), res.GetPage()), nil
+}
+
+// listProjectTasks lists the tasks of a project and of its siblings; it fills in whose.
+func (r *resolver) listProjectTasks(
+	ctx context.Context, of *projectsv1.Project, req *tasksv1.BatchListTasksRequest,
+) (*relay.TaskConnection, error) {
+	return listEach(ctx, r, of, maxProjects,
+		func(ctx context.Context, projects []*projectsv1.Project) (map[int64]*tasksv1.ListTasksResponse, error) {
+			req.ProjectIds = ids(projects)
+			res, err := r.cfg.Tasks.BatchListTasks(ctx, req)
+			return res.GetPages(), err
+		}, (*tasksv1.ListTasksResponse).GetTasks)
+}
+
+// maxAtOnce is how many calls a field makes at the same time where there is no call for all.
+const maxAtOnce = 8
+
+// listSubtasks lists the parts of a task and of its siblings. The contract has no call for the parts of several
+// tasks, so this is one a task.
+func (r *resolver) listSubtasks(
+	ctx context.Context, of *tasksv1.Task, page *pagev1.PageRequest, filter *tasksv1.TaskFilter,
+) (*relay.TaskConnection, error) {
+	return listEach(ctx, r, of, maxTasks,
+		func(ctx context.Context, tasks []*tasksv1.Task) (map[int64]*tasksv1.ListTasksResponse, error) {
+			var mu sync.Mutex
+			pages := make(map[int64]*tasksv1.ListTasksResponse, len(tasks))
+			g, ctx := errgroup.WithContext(ctx)
+			g.SetLimit(maxAtOnce)
+			for _, t := range tasks {
+				g.Go(func() error {
+					f := proto.CloneOf(filter)
+					f.ParentId = &t.Id
+					res, err := r.cfg.Tasks.ListTasks(ctx, &tasksv1.ListTasksRequest{
+						Page: page, ProjectId: t.GetProjectId(), Filter: f,
+					})
+					if err != nil {
+						return err
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					pages[t.GetId()] = res
+					return nil
+				})
+			}
+			return pages, g.Wait()
+		}, (*tasksv1.ListTasksResponse).GetTasks)
+}
+
+func (r *resolver) listComments(
+	ctx context.Context, req *tasksv1.ListCommentsRequest,
+) (*relay.CommentConnection, error) {
+	res, err := r.cfg.Tasks.ListComments(ctx, req)
+	if err != nil {
+		return nil, r.failure(ctx, err)
+	}
+	r.comments.put(res.GetComments()...)
+	return connect(r.loads, place(graphql.GetFieldContext(ctx)), res.GetComments(), res.GetPage()), nil
+}
+
+// listTaskComments lists the comments on a task and on its siblings; it fills in which.
+func (r *resolver) listTaskComments(
+	ctx context.Context, of *tasksv1.Task, req *tasksv1.BatchListCommentsRequest,
+) (*relay.CommentConnection, error) {
+	return listEach(ctx, r, of, maxTasks,
+		func(ctx context.Context, tasks []*tasksv1.Task) (map[int64]*tasksv1.ListCommentsResponse, error) {
+			req.TaskIds = ids(tasks)
+			res, err := r.cfg.Tasks.BatchListComments(ctx, req)
+			return res.GetPages(), err
+		}, (*tasksv1.ListCommentsResponse).GetComments)
+}
+
+func taskUsers() references[*tasksv1.Task] {
+	return references[*tasksv1.Task]{
+		"assignee": (*tasksv1.Task).GetAssigneeId,
+		"creator":  (*tasksv1.Task).GetCreatorId,
+	}
+}
+
+func taskProjects() references[*tasksv1.Task] {
+	return references[*tasksv1.Task]{"project": (*tasksv1.Task).GetProjectId}
+}
+
+func taskParents() references[*tasksv1.Task] {
+	return references[*tasksv1.Task]{"parent": (*tasksv1.Task).GetParentId}
+}
+
+func commentUsers() references[*tasksv1.Comment] {
+	return references[*tasksv1.Comment]{"author": (*tasksv1.Comment).GetAuthorId}
+}
+
+func commentTasks() references[*tasksv1.Comment] {
+	return references[*tasksv1.Comment]{"task": (*tasksv1.Comment).GetTaskId}
+}
+
+// taskFilter is the filter in the words of the contract, never nil.
+func taskFilter(in *generated.TaskFilter) (*tasksv1.TaskFilter, error) {
+	if in == nil {
+		return &tasksv1.TaskFilter{}, nil
+	}
+	var f form
+	out := &tasksv1.TaskFilter{
+		Statuses:     in.Statuses,
+		Completed:    in.Completed,
+		Priorities:   in.Priorities,
+		Labels:       in.Labels,
+		AssigneeId:   f.optionalID("filter.assignee_id", in.AssigneeID, relay.User),
+		CreatorId:    value(f.optionalID("filter.creator_id", in.CreatorID, relay.User)),
+		ParentId:     f.optionalID("filter.parent_id", in.ParentID, relay.Task),
+		DueBefore:    value(in.DueBefore),
+		DueAfter:     value(in.DueAfter),
+		UpdatedSince: in.UpdatedSince,
+		Search:       value(in.Search),
+	}
+	if value(in.Unassigned) {
+		f.That(in.AssigneeID == nil, "filter.unassigned", "can not be together with assigneeId")
+		out.AssigneeId = new(int64)
+	}
+	if value(in.TopLevel) {
+		f.That(in.ParentID == nil, "filter.top_level", "can not be together with parentId")
+		out.ParentId = new(int64)
+	}
+	return out, f.Err()
+}
+
+func updateTask(f *update, input generated.UpdateTaskInput) *tasksv1.UpdateTaskRequest {
+	req := &tasksv1.UpdateTaskRequest{
+		Id: f.id("id", input.ID, relay.Task), ExpectedVersion: f.version(input.ExpectedVersion), UpdateMask: &f.mask,
+	}
+	var description *string
+	var assignee, parent *relay.ID
+	set(f, "title", input.Title, &req.Title)
+	empty(f, "description", input.Description, &description)
+	set(f, "status", input.Status, &req.Status)
+	set(f, "completed", input.Completed, &req.Completed)
+	set(f, "priority", input.Priority, &req.Priority)
+	empty(f, "labels", input.Labels, &req.Labels)
+	empty(f, "assignee_id", input.AssigneeID, &assignee)
+	empty(f, "parent_id", input.ParentID, &parent)
+	empty(f, "due_date", input.DueDate, &req.DueDate)
+	req.Description = value(description)
+	req.AssigneeId = f.optionalID("assignee_id", assignee, relay.User)
+	req.ParentId = f.optionalID("parent_id", parent, relay.Task)
+	return req
+}
