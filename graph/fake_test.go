@@ -420,6 +420,19 @@ func (w *world) BatchListComments(
 	return res, err
 }
 
+// BatchListSubtasks finds a task of its own below each task.
+func (w *world) BatchListSubtasks(
+	_ context.Context, req *tasksv1.BatchListSubtasksRequest,
+) (_ *tasksv1.BatchListSubtasksResponse, err error) {
+	res := &tasksv1.BatchListSubtasksResponse{Pages: make(map[int64]*tasksv1.ListTasksResponse)}
+	for _, t := range req.GetTaskIds() {
+		p := &tasksv1.ListTasksResponse{}
+		p.Tasks, p.Page, err = page(req.GetPage(), 1, func(int64) *tasksv1.Task { return task(t + 7) })
+		res.Pages[t] = p
+	}
+	return res, err
+}
+
 func (w *world) CreateTask(_ context.Context, req *tasksv1.CreateTaskRequest) (*tasksv1.Task, error) {
 	return task(100*req.GetProjectId() + 1), nil
 }

@@ -73,6 +73,11 @@ func TestANestedQueryCallsOnceALevel(t *testing.T) {
 			map[string]any{"tasks.nodes.39.project.members.nodes.2.user.name": "user 4"},
 		},
 		{
+			"below each task", `{ tasks(first: 40) { nodes { subtasks { nodes { number assignee { name } } } } } }`,
+			map[string]int{"ListTasks": 1, "BatchListSubtasks": 1, "BatchGetUsers": 1},
+			nil,
+		},
+		{
 			"one alias for each page", `{ projects(first: 20) { nodes {
 				a: tasks(first: 1) { nodes { number } } b: tasks(last: 1) { nodes { number } } } } }`,
 			map[string]int{"ListProjects": 1, "BatchListTasks": 2},

@@ -102,7 +102,9 @@ func (r *taskResolver) Subtasks(ctx context.Context, obj *tasksv1.Task, first *i
 	if err != nil {
 		return nil, err
 	}
-	return r.listSubtasks(ctx, obj, pageRequest(ctx, first, after, last, before, orderBy), wanted)
+	return r.listSubtasks(ctx, obj, &tasksv1.BatchListSubtasksRequest{
+		Page: pageRequest(ctx, first, after, last, before, orderBy), Filter: wanted,
+	})
 }
 
 // Comments is the resolver for the comments field.

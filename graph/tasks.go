@@ -2,20 +2,16 @@ package graph
 
 import (
 	"context"
-	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/trackway/trackway/graph/generated"
 	"github.com/trackway/trackway/graph/relay"
-	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
-// maxTasks is how many tasks BatchListComments takes.
+// maxTasks is how many tasks BatchListComments and BatchListSubtasks take.
 const maxTasks = 1000
 
 func (r *resolver) batchGetTasks(ctx context.Context, ids []int64) ([]*tasksv1.Task, error) {
@@ -49,37 +45,15 @@ func (r *resolver) listProjectTasks(
 		}, (*tasksv1.ListTasksResponse).GetTasks)
 }
 
-// maxAtOnce is how many calls a field makes at the same time where there is no call for all.
-const maxAtOnce = 8
-
-// listSubtasks lists the parts of a task and of its siblings. The contract has no call for the parts of several
-// tasks, so this is one a task.
+// listSubtasks lists the tasks below a task and below its siblings; it fills in which.
 func (r *resolver) listSubtasks(
-	ctx context.Context, of *tasksv1.Task, page *pagev1.PageRequest, filter *tasksv1.TaskFilter,
+	ctx context.Context, of *tasksv1.Task, req *tasksv1.BatchListSubtasksRequest,
 ) (*relay.TaskConnection, error) {
 	return listEach(ctx, r, of, maxTasks,
 		func(ctx context.Context, tasks []*tasksv1.Task) (map[int64]*tasksv1.ListTasksResponse, error) {
-			var mu sync.Mutex
-			pages := make(map[int64]*tasksv1.ListTasksResponse, len(tasks))
-			g, ctx := errgroup.WithContext(ctx)
-			g.SetLimit(maxAtOnce)
-			for _, t := range tasks {
-				g.Go(func() error {
-					f := proto.CloneOf(filter)
-					f.ParentId = &t.Id
-					res, err := r.cfg.Tasks.ListTasks(ctx, &tasksv1.ListTasksRequest{
-						Page: page, ProjectId: t.GetProjectId(), Filter: f,
-					})
-					if err != nil {
-						return err
-					}
-					mu.Lock()
-					defer mu.Unlock()
-					pages[t.GetId()] = res
-					return nil
-				})
-			}
-			return pages, g.Wait()
+			req.TaskIds = ids(tasks)
+			res, err := r.cfg.Tasks.BatchListSubtasks(ctx, req)
+			return res.GetPages(), err
 		}, (*tasksv1.ListTasksResponse).GetTasks)
 }
 

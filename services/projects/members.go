@@ -105,8 +105,11 @@ func (s *service) UpdateMember(ctx context.Context, req *projectsv1.UpdateMember
 			return err
 		}
 		before := m.Role
-		if err := m.apply(req); err != nil || m.Role == before {
+		if err := m.apply(req); err != nil {
 			return err
+		}
+		if m.Role == before {
+			return write.Unchanged(ctx, s.store.db, "member", m.proto())
 		}
 		if before == auth.Owner {
 			return errs.New(errs.Conflict, "A project is never without an owner. Make another member the owner.")

@@ -338,6 +338,21 @@ func TestAKeyedWriteHappensOnce(t *testing.T) {
 	if _, err = s.projects.CreateProject(idempotency.WithKey(s.as(manager), "key-1"), &projectsv1.CreateProjectRequest{Name: "Mine"}); err != nil {
 		t.Errorf("the key of another caller: %v", err)
 	}
+	// A retry of what changed nothing must not undo what others did meanwhile.
+	rename := func(ctx context.Context, name string) {
+		t.Helper()
+		p, err := s.projects.UpdateProject(ctx, &projectsv1.UpdateProjectRequest{
+			Id: answers[0].GetId(), Name: name, UpdateMask: mask("name"),
+		})
+		if err != nil || p.GetName() != name {
+			t.Errorf("rename to %s: got %v, %v", name, p, err)
+		}
+	}
+	rename(idempotency.WithKey(s.as(owner), "key-3"), "Once")
+	rename(s.as(owner), "Other")
+	rename(idempotency.WithKey(s.as(owner), "key-3"), "Once")
+	s.once("projects", "name = 'Other'")
+
 	req := &projectsv1.DeleteProjectRequest{Id: answers[0].GetId()}
 	for range 2 { // the second time the project is gone, and the answer is still the first one's
 		if _, err := s.projects.DeleteProject(idempotency.WithKey(s.as(owner), "key-2"), req); err != nil {

@@ -105,8 +105,11 @@ func (s *service) UpdateProject(ctx context.Context, req *projectsv1.UpdateProje
 			return err
 		}
 		before := *p
-		if err := p.apply(req); err != nil || *p == before {
+		if err := p.apply(req); err != nil {
 			return err
+		}
+		if *p == before {
+			return write.Unchanged(ctx, s.store.db, "project", p.proto())
 		}
 		return s.store.update(ctx, p)
 	})

@@ -138,7 +138,7 @@ func (s *service) UpdateUser(ctx context.Context, req *usersv1.UpdateUserRequest
 			}
 		}
 		if *u == before {
-			return nil
+			return write.Unchanged(ctx, s.store.db, "user", u.proto(auth.CallerFrom(ctx)))
 		}
 		return s.store.update(ctx, u, before.governs() && !u.governs())
 	})

@@ -71,7 +71,7 @@ type System struct {
 	log      *heldLog
 	postgres *local.Postgres
 	places   map[string]place // by the name of the service
-	memory   *network         // nil if the services are processes
+	memory   *app.Memory      // nil if the services are processes
 	public   net.Listener     // of the edge in this process
 
 	stops    []func(context.Context) error // in the order of the starts
@@ -147,7 +147,7 @@ func (s *System) choosePlaces(ctx context.Context) error {
 		}
 		return nil
 	})
-	s.memory = newNetwork()
+	s.memory = new(app.Memory)
 	for _, name := range names() {
 		s.places[name] = place{listen: name + ":9090", admin: name + ":9091"}
 	}

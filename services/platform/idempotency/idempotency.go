@@ -136,6 +136,9 @@ func (w *write) replay(ctx context.Context, db bun.IDB) (proto.Message, error) {
 	return answer, nil
 }
 
+// Keyed reports whether the request carries a key.
+func Keyed(ctx context.Context) bool { return ctx.Value(writeKey{}) != nil }
+
 // Begin claims the key of ctx for the transaction, so that a second request with it neither waits nor runs.
 // Without a key it does nothing.
 func Begin(ctx context.Context, tx bun.Tx) error {

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/page"
@@ -238,6 +241,42 @@ func TestEachListHasItsPage(t *testing.T) {
 	}
 }
 
+func TestListsTakenTogetherHaveOnePage(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	r := rand.New(rand.NewPCG(3, 4))
+	var rows []*thing
+	for id := range int64(60) {
+		rows = append(rows, randomThing(r, id))
+	}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range [][]int64{{0, 2}, {1}, {}} {
+		for _, req := range []request{
+			{Size: 5, OrderBy: "-day,name", Count: true},
+			{Size: 5, OrderBy: "at", Backward: true, Count: true},
+			{Size: 5, OrderBy: "name", After: read(t, db, request{OrderBy: "name", Size: 30}).Cursors[20], Count: true},
+		} {
+			q, err := things().Query(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := q.Select(t.Context(), db.NewSelect().Where("t.grp = ANY(?)", pgdialect.Array(keys)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := q.SelectAcross(t.Context(), db, db.NewSelect(), "grp", keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(bun.BaseModel{}), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("lists %v, %+v (-filtered +across):\n%s", keys, req, diff)
+			}
+		}
+	}
+}
+
 func TestWhatIsNoPageIsRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -252,6 +291,10 @@ func TestWhatIsNoPageIsRefused(t *testing.T) {
 		{"after", request{After: "%%%"}},
 		{"after", request{After: "bm90IGpzb24"}},
 		{"before", request{Before: strings.Repeat("A", 5000)}},
+		{"after", request{OrderBy: "day", After: cursor("day,id", "0000-12-31", "1")}},
+		{"after", request{OrderBy: "at", After: cursor("at,id", "0000-01-01T00:00:00Z", "1")}},
+		{"after", request{OrderBy: "name", After: cursor("name,id", "a\u0000b", "1")}},
+		{"after", request{OrderBy: "name", After: cursor("name,id", "a", "9223372036854775808")}},
 	}
 	for _, tt := range tests {
 		_, err := things().Query(tt.req)
@@ -259,6 +302,11 @@ func TestWhatIsNoPageIsRefused(t *testing.T) {
 			t.Errorf("%+v: got %v, want an invalid %s", tt.req, err, tt.field)
 		}
 	}
+}
+
+// cursor is one as only somebody who knows its form would make it.
+func cursor(parts ...string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(`["` + strings.Join(parts, `","`) + `"]`))
 }
 
 // Whatever a client sends as a cursor is either refused or a key that Postgres can compare.

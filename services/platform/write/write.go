@@ -6,8 +6,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"time"
 
 	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/proto"
@@ -48,21 +49,41 @@ func Tx(ctx context.Context, db bun.IDB, noun string, change func(ctx context.Co
 // Migrations creates what Tx writes beside a service's own tables.
 func Migrations() []fs.FS { return []fs.FS{events.Migrations(), idempotency.Migrations()} }
 
+// Unchanged stores the answer of a request that found nothing to change, if it carries an idempotency key: repeated
+// later, when others have made changes, it must not undo them.
+func Unchanged(ctx context.Context, db bun.IDB, noun string, answer proto.Message) error {
+	if !idempotency.Keyed(ctx) {
+		return nil
+	}
+	return Tx(ctx, db, noun, func(context.Context, bun.Tx) (Change, error) { return Changed(answer), nil })
+}
+
 // ErrRaced says that an optimistic update found the row changed since it was read.
 var ErrRaced = errors.New("the row has changed since it was read")
 
-// attempts is how often an update without a precondition is tried against concurrent ones.
-const attempts = 10
+// An update without a precondition is tried so often against concurrent ones, and waits at random between attempts, up
+// to pause at first and twice as long each time, so that those who race do not go on in step.
+const (
+	attempts = 10
+	pause    = time.Millisecond
+)
 
 // Retry runs an optimistic update again while it is raced by others. It is for updates without a precondition of the
 // caller's: they have no version to insist on, and read the row anew each time.
 func Retry(ctx context.Context, update func(ctx context.Context) error) error {
-	for range attempts {
+	for n := range attempts {
 		if err := update(ctx); !errors.Is(err, ErrRaced) {
 			return err
 		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rand.N(pause << n)): //nolint:gosec // no secret depends on it
+		}
 	}
-	return fmt.Errorf("updated %d times by others meanwhile: %w", attempts, ErrRaced)
+	e := errs.New(errs.Unavailable, "Others kept changing this at the same time. Try again.")
+	e.Retry = time.Second
+	return e.Because(ErrRaced)
 }
 
 // Expect is PreconditionFailed unless the caller's expected version is the present one, or 0 for no expectation.

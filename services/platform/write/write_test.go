@@ -152,7 +152,7 @@ func TestRetryEndsWhenNobodyIsInTheWay(t *testing.T) {
 	if err != nil || n != 3 {
 		t.Errorf("got %v after %d attempts, want success at the third", err, n)
 	}
-	if err := write.Retry(t.Context(), func(context.Context) error { return write.ErrRaced }); !errors.Is(err, write.ErrRaced) {
-		t.Errorf("always raced: got %v, want %v", err, write.ErrRaced)
+	if err := write.Retry(t.Context(), func(context.Context) error { return write.ErrRaced }); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("always raced: got %v, want %s", err, errs.Unavailable)
 	}
 }

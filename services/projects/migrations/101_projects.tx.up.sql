@@ -14,7 +14,7 @@ CREATE TABLE projects (
     archived_at timestamptz,
     -- Words end at these characters as they do in what is searched for: "v1.2" is found by "v1".
     search      tsvector    NOT NULL GENERATED ALWAYS AS (to_tsvector('simple',
-        translate(name || ' ' || description, '.,:;/_@+-~#%=&', repeat(' ', 14)))) STORED
+        translate(name || ' ' || description, '.,:;/_@+-~#%=&<>', repeat(' ', 16)))) STORED
 );
 
 -- A member's own projects come by members_user_id; these serve the list of public ones.

@@ -12,7 +12,7 @@ CREATE TABLE users (
     password_hash text        NOT NULL CONSTRAINT users_password_check CHECK (password_hash LIKE '$argon2id$%'),
     -- The name only: a search over e-mail addresses would tell strangers who has an account.
     search        tsvector    NOT NULL GENERATED ALWAYS AS (to_tsvector('simple',
-        translate(name, '.,:;/_@+-~#%=&', repeat(' ', 14)))) STORED
+        translate(name, '.,:;/_@+-~#%=&<>', repeat(' ', 16)))) STORED
 );
 
 -- An address is one account's, however it is written, and free again when the account is deleted.

@@ -164,7 +164,8 @@ type Task struct {
 	// A member of the project.
 	AssigneeId *int64 `protobuf:"varint,12,opt,name=assignee_id,json=assigneeId,proto3,oneof" json:"assignee_id,omitempty"`
 	CreatorId  int64  `protobuf:"varint,13,opt,name=creator_id,json=creatorId,proto3" json:"creator_id,omitempty"`
-	// Another task of the same project, which is not below this one.
+	// Another task of the same project, which is not below this one. It stays when that task is deleted, and is then the
+	// id of nothing.
 	ParentId *int64 `protobuf:"varint,14,opt,name=parent_id,json=parentId,proto3,oneof" json:"parent_id,omitempty"`
 	// A calendar date, YYYY-MM-DD (RFC 3339, full-date).
 	DueDate *string `protobuf:"bytes,15,opt,name=due_date,json=dueDate,proto3,oneof" json:"due_date,omitempty"`
@@ -919,6 +920,114 @@ func (x *BatchListTasksResponse) GetPages() map[int64]*ListTasksResponse {
 	return nil
 }
 
+type BatchListSubtasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1000.
+	TaskIds []int64 `protobuf:"varint,1,rep,packed,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
+	// The same page of each task.
+	Page *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	// Its parent_id must be absent.
+	Filter        *TaskFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchListSubtasksRequest) Reset() {
+	*x = BatchListSubtasksRequest{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchListSubtasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchListSubtasksRequest) ProtoMessage() {}
+
+func (x *BatchListSubtasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchListSubtasksRequest.ProtoReflect.Descriptor instead.
+func (*BatchListSubtasksRequest) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BatchListSubtasksRequest) GetTaskIds() []int64 {
+	if x != nil {
+		return x.TaskIds
+	}
+	return nil
+}
+
+func (x *BatchListSubtasksRequest) GetPage() *v1.PageRequest {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *BatchListSubtasksRequest) GetFilter() *TaskFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type BatchListSubtasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One page for each readable task of the request.
+	Pages         map[int64]*ListTasksResponse `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchListSubtasksResponse) Reset() {
+	*x = BatchListSubtasksResponse{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchListSubtasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchListSubtasksResponse) ProtoMessage() {}
+
+func (x *BatchListSubtasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchListSubtasksResponse.ProtoReflect.Descriptor instead.
+func (*BatchListSubtasksResponse) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BatchListSubtasksResponse) GetPages() map[int64]*ListTasksResponse {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
 type CreateTaskRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ProjectId   int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
@@ -938,7 +1047,7 @@ type CreateTaskRequest struct {
 
 func (x *CreateTaskRequest) Reset() {
 	*x = CreateTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1059,7 @@ func (x *CreateTaskRequest) String() string {
 func (*CreateTaskRequest) ProtoMessage() {}
 
 func (x *CreateTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1072,7 @@ func (x *CreateTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRequest.ProtoReflect.Descriptor instead.
 func (*CreateTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{10}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateTaskRequest) GetProjectId() int64 {
@@ -1054,7 +1163,7 @@ type UpdateTaskRequest struct {
 
 func (x *UpdateTaskRequest) Reset() {
 	*x = UpdateTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1175,7 @@ func (x *UpdateTaskRequest) String() string {
 func (*UpdateTaskRequest) ProtoMessage() {}
 
 func (x *UpdateTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1188,7 @@ func (x *UpdateTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTaskRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{11}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateTaskRequest) GetId() int64 {
@@ -1176,7 +1285,7 @@ type DeleteTaskRequest struct {
 
 func (x *DeleteTaskRequest) Reset() {
 	*x = DeleteTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1297,7 @@ func (x *DeleteTaskRequest) String() string {
 func (*DeleteTaskRequest) ProtoMessage() {}
 
 func (x *DeleteTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1310,7 @@ func (x *DeleteTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTaskRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{12}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteTaskRequest) GetId() int64 {
@@ -1227,7 +1336,7 @@ type GetCommentRequest struct {
 
 func (x *GetCommentRequest) Reset() {
 	*x = GetCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1348,7 @@ func (x *GetCommentRequest) String() string {
 func (*GetCommentRequest) ProtoMessage() {}
 
 func (x *GetCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1361,7 @@ func (x *GetCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCommentRequest.ProtoReflect.Descriptor instead.
 func (*GetCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{13}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetCommentRequest) GetId() int64 {
@@ -1272,7 +1381,7 @@ type BatchGetCommentsRequest struct {
 
 func (x *BatchGetCommentsRequest) Reset() {
 	*x = BatchGetCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1393,7 @@ func (x *BatchGetCommentsRequest) String() string {
 func (*BatchGetCommentsRequest) ProtoMessage() {}
 
 func (x *BatchGetCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1406,7 @@ func (x *BatchGetCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCommentsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{14}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BatchGetCommentsRequest) GetIds() []int64 {
@@ -1316,7 +1425,7 @@ type BatchGetCommentsResponse struct {
 
 func (x *BatchGetCommentsResponse) Reset() {
 	*x = BatchGetCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1437,7 @@ func (x *BatchGetCommentsResponse) String() string {
 func (*BatchGetCommentsResponse) ProtoMessage() {}
 
 func (x *BatchGetCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1450,7 @@ func (x *BatchGetCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCommentsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{15}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchGetCommentsResponse) GetComments() []*Comment {
@@ -1365,7 +1474,7 @@ type ListCommentsRequest struct {
 
 func (x *ListCommentsRequest) Reset() {
 	*x = ListCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1486,7 @@ func (x *ListCommentsRequest) String() string {
 func (*ListCommentsRequest) ProtoMessage() {}
 
 func (x *ListCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1499,7 @@ func (x *ListCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommentsRequest.ProtoReflect.Descriptor instead.
 func (*ListCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{16}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListCommentsRequest) GetPage() *v1.PageRequest {
@@ -1424,7 +1533,7 @@ type ListCommentsResponse struct {
 
 func (x *ListCommentsResponse) Reset() {
 	*x = ListCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1545,7 @@ func (x *ListCommentsResponse) String() string {
 func (*ListCommentsResponse) ProtoMessage() {}
 
 func (x *ListCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1558,7 @@ func (x *ListCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommentsResponse.ProtoReflect.Descriptor instead.
 func (*ListCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{17}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListCommentsResponse) GetComments() []*Comment {
@@ -1479,7 +1588,7 @@ type BatchListCommentsRequest struct {
 
 func (x *BatchListCommentsRequest) Reset() {
 	*x = BatchListCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1600,7 @@ func (x *BatchListCommentsRequest) String() string {
 func (*BatchListCommentsRequest) ProtoMessage() {}
 
 func (x *BatchListCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1613,7 @@ func (x *BatchListCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListCommentsRequest.ProtoReflect.Descriptor instead.
 func (*BatchListCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{18}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BatchListCommentsRequest) GetTaskIds() []int64 {
@@ -1538,7 +1647,7 @@ type BatchListCommentsResponse struct {
 
 func (x *BatchListCommentsResponse) Reset() {
 	*x = BatchListCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1659,7 @@ func (x *BatchListCommentsResponse) String() string {
 func (*BatchListCommentsResponse) ProtoMessage() {}
 
 func (x *BatchListCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1672,7 @@ func (x *BatchListCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListCommentsResponse.ProtoReflect.Descriptor instead.
 func (*BatchListCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{19}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BatchListCommentsResponse) GetPages() map[int64]*ListCommentsResponse {
@@ -1583,7 +1692,7 @@ type CreateCommentRequest struct {
 
 func (x *CreateCommentRequest) Reset() {
 	*x = CreateCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1704,7 @@ func (x *CreateCommentRequest) String() string {
 func (*CreateCommentRequest) ProtoMessage() {}
 
 func (x *CreateCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1717,7 @@ func (x *CreateCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCommentRequest.ProtoReflect.Descriptor instead.
 func (*CreateCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{20}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateCommentRequest) GetTaskId() int64 {
@@ -1638,7 +1747,7 @@ type UpdateCommentRequest struct {
 
 func (x *UpdateCommentRequest) Reset() {
 	*x = UpdateCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1759,7 @@ func (x *UpdateCommentRequest) String() string {
 func (*UpdateCommentRequest) ProtoMessage() {}
 
 func (x *UpdateCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1772,7 @@ func (x *UpdateCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCommentRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{21}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateCommentRequest) GetId() int64 {
@@ -1704,7 +1813,7 @@ type DeleteCommentRequest struct {
 
 func (x *DeleteCommentRequest) Reset() {
 	*x = DeleteCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1825,7 @@ func (x *DeleteCommentRequest) String() string {
 func (*DeleteCommentRequest) ProtoMessage() {}
 
 func (x *DeleteCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1838,7 @@ func (x *DeleteCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCommentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{22}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteCommentRequest) GetId() int64 {
@@ -1839,6 +1948,16 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\n" +
 	"PagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.tasks.v1.ListTasksResponseR\x05value:\x028\x01\"\x8d\x01\n" +
+	"\x18BatchListSubtasksRequest\x12\x19\n" +
+	"\btask_ids\x18\x01 \x03(\x03R\ataskIds\x12(\n" +
+	"\x04page\x18\x02 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12,\n" +
+	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\"\xb8\x01\n" +
+	"\x19BatchListSubtasksResponse\x12D\n" +
+	"\x05pages\x18\x01 \x03(\v2..tasks.v1.BatchListSubtasksResponse.PagesEntryR\x05pages\x1aU\n" +
+	"\n" +
+	"PagesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x03R\x03key\x121\n" +
 	"\x05value\x18\x02 \x01(\v2\x1b.tasks.v1.ListTasksResponseR\x05value:\x028\x01\"\xef\x02\n" +
 	"\x11CreateTaskRequest\x12\x1d\n" +
 	"\n" +
@@ -1926,12 +2045,13 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\fPRIORITY_LOW\x10\x02\x12\x13\n" +
 	"\x0fPRIORITY_MEDIUM\x10\x03\x12\x11\n" +
 	"\rPRIORITY_HIGH\x10\x04\x12\x13\n" +
-	"\x0fPRIORITY_URGENT\x10\x052\x80\b\n" +
+	"\x0fPRIORITY_URGENT\x10\x052\xde\b\n" +
 	"\fTasksService\x123\n" +
 	"\aGetTask\x12\x18.tasks.v1.GetTaskRequest\x1a\x0e.tasks.v1.Task\x12P\n" +
 	"\rBatchGetTasks\x12\x1e.tasks.v1.BatchGetTasksRequest\x1a\x1f.tasks.v1.BatchGetTasksResponse\x12D\n" +
 	"\tListTasks\x12\x1a.tasks.v1.ListTasksRequest\x1a\x1b.tasks.v1.ListTasksResponse\x12S\n" +
-	"\x0eBatchListTasks\x12\x1f.tasks.v1.BatchListTasksRequest\x1a .tasks.v1.BatchListTasksResponse\x129\n" +
+	"\x0eBatchListTasks\x12\x1f.tasks.v1.BatchListTasksRequest\x1a .tasks.v1.BatchListTasksResponse\x12\\\n" +
+	"\x11BatchListSubtasks\x12\".tasks.v1.BatchListSubtasksRequest\x1a#.tasks.v1.BatchListSubtasksResponse\x129\n" +
 	"\n" +
 	"CreateTask\x12\x1b.tasks.v1.CreateTaskRequest\x1a\x0e.tasks.v1.Task\x129\n" +
 	"\n" +
@@ -1960,7 +2080,7 @@ func file_tasks_v1_tasks_proto_rawDescGZIP() []byte {
 }
 
 var file_tasks_v1_tasks_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tasks_v1_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_tasks_v1_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_tasks_v1_tasks_proto_goTypes = []any{
 	(Status)(0),                       // 0: tasks.v1.Status
 	(Priority)(0),                     // 1: tasks.v1.Priority
@@ -1974,93 +2094,102 @@ var file_tasks_v1_tasks_proto_goTypes = []any{
 	(*ListTasksResponse)(nil),         // 9: tasks.v1.ListTasksResponse
 	(*BatchListTasksRequest)(nil),     // 10: tasks.v1.BatchListTasksRequest
 	(*BatchListTasksResponse)(nil),    // 11: tasks.v1.BatchListTasksResponse
-	(*CreateTaskRequest)(nil),         // 12: tasks.v1.CreateTaskRequest
-	(*UpdateTaskRequest)(nil),         // 13: tasks.v1.UpdateTaskRequest
-	(*DeleteTaskRequest)(nil),         // 14: tasks.v1.DeleteTaskRequest
-	(*GetCommentRequest)(nil),         // 15: tasks.v1.GetCommentRequest
-	(*BatchGetCommentsRequest)(nil),   // 16: tasks.v1.BatchGetCommentsRequest
-	(*BatchGetCommentsResponse)(nil),  // 17: tasks.v1.BatchGetCommentsResponse
-	(*ListCommentsRequest)(nil),       // 18: tasks.v1.ListCommentsRequest
-	(*ListCommentsResponse)(nil),      // 19: tasks.v1.ListCommentsResponse
-	(*BatchListCommentsRequest)(nil),  // 20: tasks.v1.BatchListCommentsRequest
-	(*BatchListCommentsResponse)(nil), // 21: tasks.v1.BatchListCommentsResponse
-	(*CreateCommentRequest)(nil),      // 22: tasks.v1.CreateCommentRequest
-	(*UpdateCommentRequest)(nil),      // 23: tasks.v1.UpdateCommentRequest
-	(*DeleteCommentRequest)(nil),      // 24: tasks.v1.DeleteCommentRequest
-	nil,                               // 25: tasks.v1.BatchListTasksResponse.PagesEntry
-	nil,                               // 26: tasks.v1.BatchListCommentsResponse.PagesEntry
-	(*timestamppb.Timestamp)(nil),     // 27: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),            // 28: page.v1.PageRequest
-	(*v1.PageInfo)(nil),               // 29: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),     // 30: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),             // 31: google.protobuf.Empty
+	(*BatchListSubtasksRequest)(nil),  // 12: tasks.v1.BatchListSubtasksRequest
+	(*BatchListSubtasksResponse)(nil), // 13: tasks.v1.BatchListSubtasksResponse
+	(*CreateTaskRequest)(nil),         // 14: tasks.v1.CreateTaskRequest
+	(*UpdateTaskRequest)(nil),         // 15: tasks.v1.UpdateTaskRequest
+	(*DeleteTaskRequest)(nil),         // 16: tasks.v1.DeleteTaskRequest
+	(*GetCommentRequest)(nil),         // 17: tasks.v1.GetCommentRequest
+	(*BatchGetCommentsRequest)(nil),   // 18: tasks.v1.BatchGetCommentsRequest
+	(*BatchGetCommentsResponse)(nil),  // 19: tasks.v1.BatchGetCommentsResponse
+	(*ListCommentsRequest)(nil),       // 20: tasks.v1.ListCommentsRequest
+	(*ListCommentsResponse)(nil),      // 21: tasks.v1.ListCommentsResponse
+	(*BatchListCommentsRequest)(nil),  // 22: tasks.v1.BatchListCommentsRequest
+	(*BatchListCommentsResponse)(nil), // 23: tasks.v1.BatchListCommentsResponse
+	(*CreateCommentRequest)(nil),      // 24: tasks.v1.CreateCommentRequest
+	(*UpdateCommentRequest)(nil),      // 25: tasks.v1.UpdateCommentRequest
+	(*DeleteCommentRequest)(nil),      // 26: tasks.v1.DeleteCommentRequest
+	nil,                               // 27: tasks.v1.BatchListTasksResponse.PagesEntry
+	nil,                               // 28: tasks.v1.BatchListSubtasksResponse.PagesEntry
+	nil,                               // 29: tasks.v1.BatchListCommentsResponse.PagesEntry
+	(*timestamppb.Timestamp)(nil),     // 30: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),            // 31: page.v1.PageRequest
+	(*v1.PageInfo)(nil),               // 32: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),     // 33: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),             // 34: google.protobuf.Empty
 }
 var file_tasks_v1_tasks_proto_depIdxs = []int32{
-	27, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
-	27, // 1: tasks.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	30, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
+	30, // 1: tasks.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: tasks.v1.Task.status:type_name -> tasks.v1.Status
 	1,  // 3: tasks.v1.Task.priority:type_name -> tasks.v1.Priority
-	27, // 4: tasks.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	27, // 5: tasks.v1.Comment.created_at:type_name -> google.protobuf.Timestamp
-	27, // 6: tasks.v1.Comment.updated_at:type_name -> google.protobuf.Timestamp
+	30, // 4: tasks.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	30, // 5: tasks.v1.Comment.created_at:type_name -> google.protobuf.Timestamp
+	30, // 6: tasks.v1.Comment.updated_at:type_name -> google.protobuf.Timestamp
 	2,  // 7: tasks.v1.BatchGetTasksResponse.tasks:type_name -> tasks.v1.Task
 	0,  // 8: tasks.v1.TaskFilter.statuses:type_name -> tasks.v1.Status
 	1,  // 9: tasks.v1.TaskFilter.priorities:type_name -> tasks.v1.Priority
-	27, // 10: tasks.v1.TaskFilter.updated_since:type_name -> google.protobuf.Timestamp
-	28, // 11: tasks.v1.ListTasksRequest.page:type_name -> page.v1.PageRequest
+	30, // 10: tasks.v1.TaskFilter.updated_since:type_name -> google.protobuf.Timestamp
+	31, // 11: tasks.v1.ListTasksRequest.page:type_name -> page.v1.PageRequest
 	7,  // 12: tasks.v1.ListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
 	2,  // 13: tasks.v1.ListTasksResponse.tasks:type_name -> tasks.v1.Task
-	29, // 14: tasks.v1.ListTasksResponse.page:type_name -> page.v1.PageInfo
-	28, // 15: tasks.v1.BatchListTasksRequest.page:type_name -> page.v1.PageRequest
+	32, // 14: tasks.v1.ListTasksResponse.page:type_name -> page.v1.PageInfo
+	31, // 15: tasks.v1.BatchListTasksRequest.page:type_name -> page.v1.PageRequest
 	7,  // 16: tasks.v1.BatchListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	25, // 17: tasks.v1.BatchListTasksResponse.pages:type_name -> tasks.v1.BatchListTasksResponse.PagesEntry
-	0,  // 18: tasks.v1.CreateTaskRequest.status:type_name -> tasks.v1.Status
-	1,  // 19: tasks.v1.CreateTaskRequest.priority:type_name -> tasks.v1.Priority
-	30, // 20: tasks.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 21: tasks.v1.UpdateTaskRequest.status:type_name -> tasks.v1.Status
-	1,  // 22: tasks.v1.UpdateTaskRequest.priority:type_name -> tasks.v1.Priority
-	3,  // 23: tasks.v1.BatchGetCommentsResponse.comments:type_name -> tasks.v1.Comment
-	28, // 24: tasks.v1.ListCommentsRequest.page:type_name -> page.v1.PageRequest
-	3,  // 25: tasks.v1.ListCommentsResponse.comments:type_name -> tasks.v1.Comment
-	29, // 26: tasks.v1.ListCommentsResponse.page:type_name -> page.v1.PageInfo
-	28, // 27: tasks.v1.BatchListCommentsRequest.page:type_name -> page.v1.PageRequest
-	26, // 28: tasks.v1.BatchListCommentsResponse.pages:type_name -> tasks.v1.BatchListCommentsResponse.PagesEntry
-	30, // 29: tasks.v1.UpdateCommentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	9,  // 30: tasks.v1.BatchListTasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
-	19, // 31: tasks.v1.BatchListCommentsResponse.PagesEntry.value:type_name -> tasks.v1.ListCommentsResponse
-	4,  // 32: tasks.v1.TasksService.GetTask:input_type -> tasks.v1.GetTaskRequest
-	5,  // 33: tasks.v1.TasksService.BatchGetTasks:input_type -> tasks.v1.BatchGetTasksRequest
-	8,  // 34: tasks.v1.TasksService.ListTasks:input_type -> tasks.v1.ListTasksRequest
-	10, // 35: tasks.v1.TasksService.BatchListTasks:input_type -> tasks.v1.BatchListTasksRequest
-	12, // 36: tasks.v1.TasksService.CreateTask:input_type -> tasks.v1.CreateTaskRequest
-	13, // 37: tasks.v1.TasksService.UpdateTask:input_type -> tasks.v1.UpdateTaskRequest
-	14, // 38: tasks.v1.TasksService.DeleteTask:input_type -> tasks.v1.DeleteTaskRequest
-	15, // 39: tasks.v1.TasksService.GetComment:input_type -> tasks.v1.GetCommentRequest
-	16, // 40: tasks.v1.TasksService.BatchGetComments:input_type -> tasks.v1.BatchGetCommentsRequest
-	18, // 41: tasks.v1.TasksService.ListComments:input_type -> tasks.v1.ListCommentsRequest
-	20, // 42: tasks.v1.TasksService.BatchListComments:input_type -> tasks.v1.BatchListCommentsRequest
-	22, // 43: tasks.v1.TasksService.CreateComment:input_type -> tasks.v1.CreateCommentRequest
-	23, // 44: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
-	24, // 45: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
-	2,  // 46: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
-	6,  // 47: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
-	9,  // 48: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
-	11, // 49: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
-	2,  // 50: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
-	2,  // 51: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
-	31, // 52: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
-	3,  // 53: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
-	17, // 54: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
-	19, // 55: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
-	21, // 56: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
-	3,  // 57: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
-	3,  // 58: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
-	31, // 59: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
-	46, // [46:60] is the sub-list for method output_type
-	32, // [32:46] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	27, // 17: tasks.v1.BatchListTasksResponse.pages:type_name -> tasks.v1.BatchListTasksResponse.PagesEntry
+	31, // 18: tasks.v1.BatchListSubtasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 19: tasks.v1.BatchListSubtasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	28, // 20: tasks.v1.BatchListSubtasksResponse.pages:type_name -> tasks.v1.BatchListSubtasksResponse.PagesEntry
+	0,  // 21: tasks.v1.CreateTaskRequest.status:type_name -> tasks.v1.Status
+	1,  // 22: tasks.v1.CreateTaskRequest.priority:type_name -> tasks.v1.Priority
+	33, // 23: tasks.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 24: tasks.v1.UpdateTaskRequest.status:type_name -> tasks.v1.Status
+	1,  // 25: tasks.v1.UpdateTaskRequest.priority:type_name -> tasks.v1.Priority
+	3,  // 26: tasks.v1.BatchGetCommentsResponse.comments:type_name -> tasks.v1.Comment
+	31, // 27: tasks.v1.ListCommentsRequest.page:type_name -> page.v1.PageRequest
+	3,  // 28: tasks.v1.ListCommentsResponse.comments:type_name -> tasks.v1.Comment
+	32, // 29: tasks.v1.ListCommentsResponse.page:type_name -> page.v1.PageInfo
+	31, // 30: tasks.v1.BatchListCommentsRequest.page:type_name -> page.v1.PageRequest
+	29, // 31: tasks.v1.BatchListCommentsResponse.pages:type_name -> tasks.v1.BatchListCommentsResponse.PagesEntry
+	33, // 32: tasks.v1.UpdateCommentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	9,  // 33: tasks.v1.BatchListTasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
+	9,  // 34: tasks.v1.BatchListSubtasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
+	21, // 35: tasks.v1.BatchListCommentsResponse.PagesEntry.value:type_name -> tasks.v1.ListCommentsResponse
+	4,  // 36: tasks.v1.TasksService.GetTask:input_type -> tasks.v1.GetTaskRequest
+	5,  // 37: tasks.v1.TasksService.BatchGetTasks:input_type -> tasks.v1.BatchGetTasksRequest
+	8,  // 38: tasks.v1.TasksService.ListTasks:input_type -> tasks.v1.ListTasksRequest
+	10, // 39: tasks.v1.TasksService.BatchListTasks:input_type -> tasks.v1.BatchListTasksRequest
+	12, // 40: tasks.v1.TasksService.BatchListSubtasks:input_type -> tasks.v1.BatchListSubtasksRequest
+	14, // 41: tasks.v1.TasksService.CreateTask:input_type -> tasks.v1.CreateTaskRequest
+	15, // 42: tasks.v1.TasksService.UpdateTask:input_type -> tasks.v1.UpdateTaskRequest
+	16, // 43: tasks.v1.TasksService.DeleteTask:input_type -> tasks.v1.DeleteTaskRequest
+	17, // 44: tasks.v1.TasksService.GetComment:input_type -> tasks.v1.GetCommentRequest
+	18, // 45: tasks.v1.TasksService.BatchGetComments:input_type -> tasks.v1.BatchGetCommentsRequest
+	20, // 46: tasks.v1.TasksService.ListComments:input_type -> tasks.v1.ListCommentsRequest
+	22, // 47: tasks.v1.TasksService.BatchListComments:input_type -> tasks.v1.BatchListCommentsRequest
+	24, // 48: tasks.v1.TasksService.CreateComment:input_type -> tasks.v1.CreateCommentRequest
+	25, // 49: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
+	26, // 50: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
+	2,  // 51: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
+	6,  // 52: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
+	9,  // 53: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
+	11, // 54: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
+	13, // 55: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
+	2,  // 56: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
+	2,  // 57: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
+	34, // 58: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
+	3,  // 59: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
+	19, // 60: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
+	21, // 61: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
+	23, // 62: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
+	3,  // 63: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
+	3,  // 64: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
+	34, // 65: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
+	51, // [51:66] is the sub-list for method output_type
+	36, // [36:51] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_tasks_v1_tasks_proto_init() }
@@ -2070,15 +2199,15 @@ func file_tasks_v1_tasks_proto_init() {
 	}
 	file_tasks_v1_tasks_proto_msgTypes[0].OneofWrappers = []any{}
 	file_tasks_v1_tasks_proto_msgTypes[5].OneofWrappers = []any{}
-	file_tasks_v1_tasks_proto_msgTypes[10].OneofWrappers = []any{}
-	file_tasks_v1_tasks_proto_msgTypes[11].OneofWrappers = []any{}
+	file_tasks_v1_tasks_proto_msgTypes[12].OneofWrappers = []any{}
+	file_tasks_v1_tasks_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasks_v1_tasks_proto_rawDesc), len(file_tasks_v1_tasks_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   25,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

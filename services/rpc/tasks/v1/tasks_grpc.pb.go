@@ -26,6 +26,7 @@ const (
 	TasksService_BatchGetTasks_FullMethodName     = "/tasks.v1.TasksService/BatchGetTasks"
 	TasksService_ListTasks_FullMethodName         = "/tasks.v1.TasksService/ListTasks"
 	TasksService_BatchListTasks_FullMethodName    = "/tasks.v1.TasksService/BatchListTasks"
+	TasksService_BatchListSubtasks_FullMethodName = "/tasks.v1.TasksService/BatchListSubtasks"
 	TasksService_CreateTask_FullMethodName        = "/tasks.v1.TasksService/CreateTask"
 	TasksService_UpdateTask_FullMethodName        = "/tasks.v1.TasksService/UpdateTask"
 	TasksService_DeleteTask_FullMethodName        = "/tasks.v1.TasksService/DeleteTask"
@@ -53,6 +54,9 @@ type TasksServiceClient interface {
 	// BatchListTasks gives the same page of several projects' tasks, in one statement. Projects that the caller may
 	// not read are left out.
 	BatchListTasks(ctx context.Context, in *BatchListTasksRequest, opts ...grpc.CallOption) (*BatchListTasksResponse, error)
+	// BatchListSubtasks gives the same page of the tasks below each of several tasks. Tasks that the caller may not read
+	// are left out.
+	BatchListSubtasks(ctx context.Context, in *BatchListSubtasksRequest, opts ...grpc.CallOption) (*BatchListSubtasksResponse, error)
 	// CreateTask adds a task to a project.
 	CreateTask(ctx context.Context, in *CreateTaskRequest, opts ...grpc.CallOption) (*Task, error)
 	// UpdateTask changes the fields named by the mask.
@@ -118,6 +122,16 @@ func (c *tasksServiceClient) BatchListTasks(ctx context.Context, in *BatchListTa
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BatchListTasksResponse)
 	err := c.cc.Invoke(ctx, TasksService_BatchListTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksServiceClient) BatchListSubtasks(ctx context.Context, in *BatchListSubtasksRequest, opts ...grpc.CallOption) (*BatchListSubtasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchListSubtasksResponse)
+	err := c.cc.Invoke(ctx, TasksService_BatchListSubtasks_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +253,9 @@ type TasksServiceServer interface {
 	// BatchListTasks gives the same page of several projects' tasks, in one statement. Projects that the caller may
 	// not read are left out.
 	BatchListTasks(context.Context, *BatchListTasksRequest) (*BatchListTasksResponse, error)
+	// BatchListSubtasks gives the same page of the tasks below each of several tasks. Tasks that the caller may not read
+	// are left out.
+	BatchListSubtasks(context.Context, *BatchListSubtasksRequest) (*BatchListSubtasksResponse, error)
 	// CreateTask adds a task to a project.
 	CreateTask(context.Context, *CreateTaskRequest) (*Task, error)
 	// UpdateTask changes the fields named by the mask.
@@ -281,6 +298,9 @@ func (UnimplementedTasksServiceServer) ListTasks(context.Context, *ListTasksRequ
 }
 func (UnimplementedTasksServiceServer) BatchListTasks(context.Context, *BatchListTasksRequest) (*BatchListTasksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchListTasks not implemented")
+}
+func (UnimplementedTasksServiceServer) BatchListSubtasks(context.Context, *BatchListSubtasksRequest) (*BatchListSubtasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchListSubtasks not implemented")
 }
 func (UnimplementedTasksServiceServer) CreateTask(context.Context, *CreateTaskRequest) (*Task, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateTask not implemented")
@@ -401,6 +421,24 @@ func _TasksService_BatchListTasks_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TasksServiceServer).BatchListTasks(ctx, req.(*BatchListTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TasksService_BatchListSubtasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchListSubtasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).BatchListSubtasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_BatchListSubtasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).BatchListSubtasks(ctx, req.(*BatchListSubtasksRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -607,6 +645,10 @@ var TasksService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchListTasks",
 			Handler:    _TasksService_BatchListTasks_Handler,
+		},
+		{
+			MethodName: "BatchListSubtasks",
+			Handler:    _TasksService_BatchListSubtasks_Handler,
 		},
 		{
 			MethodName: "CreateTask",

@@ -1,0 +1,99 @@
+package edge
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/trackway/trackway/services/edge/rest"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// admit says who is calling and whether they may call now. A token that is not good is counted against the address, so
+// that trying tokens is limited, and then refused, even where none is needed: an app learns at once that it must
+// renew it.
+func admit(next http.Handler, verifier *auth.Verifier, rates *rates, proxies []netip.Prefix) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := authenticate(r.Context(), verifier, r.Header)
+		address := "address:" + clientAddress(r, proxies)
+		key := address
+		signIn := strings.HasPrefix(r.URL.Path, "/api/auth/")
+		if caller != nil && !signIn {
+			key = "user:" + strconv.FormatInt(caller.UserID, 10)
+		}
+		if limited := rates.take(w.Header(), r, key, signIn); limited != nil {
+			rest.WriteProblem(w, r, limited)
+			return
+		}
+		if err != nil {
+			rest.WriteProblem(w, r, err)
+			return
+		}
+		ctx := context.WithValue(r.Context(), addressKey{}, address)
+		if caller != nil {
+			ctx = auth.WithCaller(ctx, caller)
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// authenticate gives the caller, or nil when nobody says who they are.
+func authenticate(ctx context.Context, verifier *auth.Verifier, h http.Header) (*auth.Caller, error) {
+	sent := h["Authorization"]
+	if len(sent) == 0 {
+		return nil, nil //nolint:nilnil // nobody is no error
+	}
+	token, ok := auth.Bearer(sent[0])
+	if !ok || len(sent) > 1 {
+		return nil, errs.New(errs.Unauthenticated, "The header Authorization must be Bearer and a token.").
+			Because(rest.ErrBadToken)
+	}
+	caller, err := verifier.Verify(ctx, token)
+	if errs.Is(err, errs.Unauthenticated) {
+		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").Because(rest.ErrBadToken)
+	}
+	return caller, err
+}
+
+// ipv6Prefix is how much of an IPv6 address is one client's.
+const ipv6Prefix = 64
+
+// clientAddress is where the request comes from. The proxies in front of us say so in X-Forwarded-For, of which only
+// what they have added themselves can be believed: the last address that is not one of theirs.
+func clientAddress(r *http.Request, proxies []netip.Prefix) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr // a network in memory has no addresses
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	trusted := func(a netip.Addr) bool {
+		return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	addr = addr.Unmap()
+	if trusted(addr) {
+		hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+		for _, hop := range slices.Backward(hops) {
+			a, err := netip.ParseAddr(strings.TrimSpace(hop))
+			if err != nil {
+				break
+			}
+			if addr = a.Unmap(); !trusted(addr) {
+				break
+			}
+		}
+	}
+	if addr.Is6() {
+		if p, err := addr.WithZone("").Prefix(ipv6Prefix); err == nil {
+			return p.Addr().String()
+		}
+	}
+	return addr.String()
+}

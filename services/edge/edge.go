@@ -1,0 +1,115 @@
+// Package edge is the only public door of Trackway: REST (package rest) and GraphQL (module graph) over HTTP. It has no
+// database and no rule of its own. It says who is calling, limits what one caller can ask for, and passes requests on
+// to the services.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/go-redis/redis_rate/v10"
+
+	"github.com/trackway/trackway/graph"
+	"github.com/trackway/trackway/services/platform/app"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+// Config is what the service is told.
+type Config struct {
+	App      app.Config
+	Auth     auth.Config
+	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
+	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
+	Tasks    string `env:"TASKS_ADDR,required,notEmpty" doc:"host:port of the tasks service"`
+	Redis    string `env:"REDIS_URL,required,notEmpty" doc:"Redis: redis://, rediss://, redis-sentinel:// or redis-cluster://"`
+
+	RateLimit     int            `env:"RATE_LIMIT" envDefault:"3000" doc:"Requests a minute for each caller, or each address without one; 0 for any number"`
+	AuthRateLimit int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
+	BodyLimit     int64          `env:"BODY_LIMIT" envDefault:"1048576" doc:"Largest request body, in bytes"`
+	Timeout       time.Duration  `env:"REQUEST_TIMEOUT" envDefault:"20s" doc:"How long one request may take"`
+	Origins       []string       `env:"CORS_ORIGINS" doc:"Origins whose pages may call, such as https://app.example.com, separated by commas; * for all"`
+	Proxies       []netip.Prefix `env:"TRUSTED_PROXIES" doc:"Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed, separated by commas"`
+}
+
+// Common is what every service is told.
+func (c Config) Common() app.Config { return c.App }
+
+// Bounds of the HTTP server: a client that is slow on purpose is cut off.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+// Run serves until ctx ends. It is ready at once: what a service that is down can not answer is 503, and all else
+// works.
+func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	redis, err := cache.Open(cfg.Redis)
+	if err != nil {
+		return fmt.Errorf("REDIS_URL: %w", err)
+	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
+	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, usersConn.Close()) }()
+	projectsConn, err := app.Dial(env, cfg.Projects, projectsv1.ProjectsService_ServiceDesc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, projectsConn.Close()) }()
+	tasksConn, err := app.Dial(env, cfg.Tasks, tasksv1.TasksService_ServiceDesc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tasksConn.Close()) }()
+
+	c := clients{
+		users:    usersv1.NewUsersServiceClient(usersConn),
+		projects: projectsv1.NewProjectsServiceClient(projectsConn),
+		tasks:    tasksv1.NewTasksServiceClient(tasksConn),
+	}
+	limits := newRates(redis_rate.NewLimiter(redis), cfg, env.Log)
+	graphql := graph.New(graph.Config{
+		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
+	})
+	srv := &http.Server{
+		Handler:           newHandler(cfg, env, limits, c, graphql),
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
+	return app.ServeHTTP(ctx, cfg.App, env, srv, func(context.Context) error { return nil })
+}
+
+// check refuses a configuration that could not mean anything.
+func (c Config) check() error {
+	switch {
+	case c.BodyLimit < 1:
+		return fmt.Errorf("BODY_LIMIT is %d, and must be at least 1", c.BodyLimit)
+	case c.Timeout <= 0:
+		return fmt.Errorf("REQUEST_TIMEOUT is %s, and must be longer", c.Timeout)
+	case c.RateLimit < 0 || c.AuthRateLimit < 0:
+		return errors.New("RATE_LIMIT and AUTH_RATE_LIMIT must not be negative")
+	}
+	for _, o := range c.Origins {
+		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o) {
+			return fmt.Errorf("CORS_ORIGINS holds %q, and must hold origins such as https://app.example.com", o)
+		}
+	}
+	return nil
+}

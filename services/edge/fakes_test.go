@@ -1,0 +1,418 @@
+package edge
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-redis/redis_rate/v10"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/rpctest"
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+// world is an edge before stand-ins of the three services.
+type world struct {
+	*rpctest.World
+
+	tb    testing.TB
+	url   string
+	fake  *services
+	redis *miniredis.Miniredis
+	token string
+
+	handler http.Handler
+}
+
+// services stands in for users, projects and tasks. It keeps tasks; of all else there is one of each.
+type services struct {
+	usersv1.UnimplementedUsersServiceServer
+	projectsv1.UnimplementedProjectsServiceServer
+	tasksv1.UnimplementedTasksServiceServer
+
+	issuer *auth.Issuer
+
+	mu    sync.Mutex
+	tasks map[int64]*tasksv1.Task
+	calls []call
+	fail  error
+	keys  map[string]bool
+}
+
+type call struct {
+	method string
+	req    proto.Message
+	key    string
+}
+
+// see records every call but those for keys.
+func (s *services) see(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if info.FullMethod == usersv1.UsersService_GetKeys_FullMethodName {
+		return next(ctx, req)
+	}
+	key := strings.Join(metadata.ValueFromIncomingContext(ctx, idempotency.KeyHeader), "")
+	s.mu.Lock()
+	m, _ := req.(proto.Message)
+	s.calls = append(s.calls, call{info.FullMethod[strings.LastIndexByte(info.FullMethod, '/')+1:], m, key})
+	fail := s.fail
+	replayed := key != "" && s.keys[key]
+	s.keys[key] = true
+	s.mu.Unlock()
+	if fail != nil {
+		return nil, fail
+	}
+	if replayed {
+		if err := grpc.SetHeader(ctx, metadata.Pairs(idempotency.ReplayedHeader, "true")); err != nil {
+			return nil, err
+		}
+	}
+	return next(ctx, req)
+}
+
+// took gives the calls since it was asked last.
+func (s *services) took() []call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.calls
+	s.calls = nil
+	return c
+}
+
+func (s *services) failWith(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+// newWorld starts an edge. Changes are made to its configuration.
+func newWorld(tb testing.TB, changes ...func(*Config)) *world {
+	tb.Helper()
+	w := &world{World: rpctest.New(tb), tb: tb, redis: miniredis.RunT(tb)}
+	w.Env.Log = slog.New(slog.DiscardHandler)
+	w.fake = &services{issuer: w.Issuer, tasks: make(map[int64]*tasksv1.Task), keys: make(map[string]bool)}
+	for id := int64(1); id <= 5; id++ {
+		w.fake.tasks[id] = newFakeTask(id)
+	}
+	w.Env.Calls = []grpc.UnaryServerInterceptor{w.fake.see}
+	w.Fake(tb, "users", func(s *grpc.Server) { usersv1.RegisterUsersServiceServer(s, w.fake) },
+		usersv1.UsersService_GetKeys_FullMethodName, usersv1.UsersService_Login_FullMethodName,
+		usersv1.UsersService_Register_FullMethodName)
+	w.Fake(tb, "projects", func(s *grpc.Server) { projectsv1.RegisterProjectsServiceServer(s, w.fake) })
+	w.Fake(tb, "tasks", func(s *grpc.Server) { tasksv1.RegisterTasksServiceServer(s, w.fake) })
+	w.url = w.serve(changes...)
+	var err error
+	if w.token, err = w.Issuer.Issue(7, false, "session"); err != nil {
+		tb.Fatal(err)
+	}
+	return w
+}
+
+// serve starts an edge before the world's services.
+func (w *world) serve(changes ...func(*Config)) string {
+	w.tb.Helper()
+	cfg := Config{
+		Auth: rpctest.AuthConfig(), Users: "users", Projects: "projects", Tasks: "tasks",
+		Redis: "redis://" + w.redis.Addr(), RateLimit: 1_000_000, AuthRateLimit: 1_000_000, BodyLimit: 1 << 20,
+		Timeout: 10 * time.Second,
+	}
+	for _, c := range changes {
+		c(&cfg)
+	}
+	redis, err := cache.Open(cfg.Redis)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	w.tb.Cleanup(func() { _ = redis.Close() })
+	c := clients{
+		users:    usersv1.NewUsersServiceClient(w.Dial(w.tb, cfg.Users, usersv1.UsersService_ServiceDesc)),
+		projects: projectsv1.NewProjectsServiceClient(w.Dial(w.tb, cfg.Projects, projectsv1.ProjectsService_ServiceDesc)),
+		tasks:    tasksv1.NewTasksServiceClient(w.Dial(w.tb, cfg.Tasks, tasksv1.TasksService_ServiceDesc)),
+	}
+	graphql := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		}
+	})
+	w.handler = newHandler(cfg, w.Env, newRates(redis_rate.NewLimiter(redis), cfg, w.Env.Log), c, graphql)
+	srv := httptest.NewServer(w.handler)
+	w.tb.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// response is an answer, read whole.
+type response struct {
+	*http.Response
+
+	body string
+}
+
+// do sends a request: its headers are name, value, name, value. It goes with the world's token unless the headers say
+// otherwise; an empty value leaves a header out.
+func (w *world) do(method, path, body string, headers ...string) response {
+	w.tb.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	return w.send(method, path, r, headers...)
+}
+
+func (w *world) send(method, path string, body io.Reader, headers ...string) response {
+	w.tb.Helper()
+	req, err := http.NewRequestWithContext(w.tb.Context(), method, w.url+path, body)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header[http.CanonicalHeaderKey(headers[i])] = []string{headers[i+1]}
+		if headers[i+1] == "" {
+			delete(req.Header, http.CanonicalHeaderKey(headers[i]))
+		}
+	}
+	res, err := http.DefaultTransport.RoundTrip(req) // no redirect is followed
+	if err != nil {
+		w.tb.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.tb.Fatalf("%s %s: %v", method, path, err)
+	}
+	return response{res, string(b)}
+}
+
+// json reads the body.
+func (r response) json(tb testing.TB, into any) {
+	tb.Helper()
+	if err := json.Unmarshal([]byte(r.body), into); err != nil {
+		tb.Fatalf("%d %s: %v", r.StatusCode, r.body, err)
+	}
+}
+
+func newFakeTask(id int64) *tasksv1.Task {
+	return &tasksv1.Task{
+		Id: id, Version: 3, CreatedAt: when(), UpdatedAt: when(), ProjectId: 1, Number: id, Title: "Learn the API",
+		Status: tasksv1.Status_STATUS_TODO, Priority: tasksv1.Priority_PRIORITY_NONE, CreatorId: 7, Position: "a0",
+	}
+}
+
+func when() *timestamppb.Timestamp {
+	return timestamppb.New(time.Date(2026, 1, 31, 9, 30, 0, 123_456_789, time.UTC))
+}
+
+func fakeUser() *usersv1.User {
+	return &usersv1.User{
+		Id: 7, Version: 3, CreatedAt: when(), UpdatedAt: when(), Name: "Ada", Email: new("ada@example.com"),
+		Role: usersv1.Role_ROLE_USER, Active: true,
+	}
+}
+
+func fakeProject() *projectsv1.Project {
+	return &projectsv1.Project{
+		Id: 1, Version: 3, CreatedAt: when(), UpdatedAt: when(), Name: "Apollo",
+		Visibility: projectsv1.Visibility_VISIBILITY_PRIVATE, OwnerId: 7,
+	}
+}
+
+func fakeMember() *projectsv1.Member {
+	return &projectsv1.Member{
+		Id: 1, Version: 3, CreatedAt: when(), UpdatedAt: when(), ProjectId: 1, UserId: 2, Role: projectsv1.Role_ROLE_MEMBER,
+	}
+}
+
+func fakeComment() *tasksv1.Comment {
+	return &tasksv1.Comment{
+		Id: 1, Version: 3, CreatedAt: when(), UpdatedAt: when(), TaskId: 1, AuthorId: 7, Body: "Good.", ProjectId: 1,
+	}
+}
+
+func (s *services) GetKeys(context.Context, *usersv1.GetKeysRequest) (*usersv1.Keys, error) {
+	jwks, err := s.issuer.JWKS()
+	return &usersv1.Keys{Jwks: jwks}, err
+}
+
+func (*services) Register(context.Context, *usersv1.RegisterRequest) (*usersv1.User, error) {
+	return fakeUser(), nil
+}
+
+func (*services) Login(_ context.Context, req *usersv1.LoginRequest) (*usersv1.Tokens, error) {
+	if req.GetPassword() == "wrong" {
+		return nil, errs.New(errs.Unauthenticated, "E-mail or password is wrong.")
+	}
+	return &usersv1.Tokens{AccessToken: "a.b.c", ExpiresIn: 900, RefreshToken: "r", User: fakeUser()}, nil
+}
+
+func (*services) GetUser(context.Context, *usersv1.GetUserRequest) (*usersv1.User, error) {
+	return fakeUser(), nil
+}
+
+func (*services) ListUsers(context.Context, *usersv1.ListUsersRequest) (*usersv1.ListUsersResponse, error) {
+	return &usersv1.ListUsersResponse{Users: []*usersv1.User{fakeUser()}, Page: onePage()}, nil
+}
+
+func (*services) CreateUser(context.Context, *usersv1.CreateUserRequest) (*usersv1.User, error) {
+	return fakeUser(), nil
+}
+
+func (*services) UpdateUser(context.Context, *usersv1.UpdateUserRequest) (*usersv1.User, error) {
+	return fakeUser(), nil
+}
+
+func (*services) DeleteUser(context.Context, *usersv1.DeleteUserRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) GetProject(context.Context, *projectsv1.GetProjectRequest) (*projectsv1.Project, error) {
+	return fakeProject(), nil
+}
+
+func (*services) ListProjects(context.Context, *projectsv1.ListProjectsRequest) (*projectsv1.ListProjectsResponse, error) {
+	return &projectsv1.ListProjectsResponse{Projects: []*projectsv1.Project{fakeProject()}, Page: onePage()}, nil
+}
+
+func (*services) CreateProject(context.Context, *projectsv1.CreateProjectRequest) (*projectsv1.Project, error) {
+	return fakeProject(), nil
+}
+
+func (*services) UpdateProject(context.Context, *projectsv1.UpdateProjectRequest) (*projectsv1.Project, error) {
+	return fakeProject(), nil
+}
+
+func (*services) DeleteProject(context.Context, *projectsv1.DeleteProjectRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) GetMember(context.Context, *projectsv1.GetMemberRequest) (*projectsv1.Member, error) {
+	return fakeMember(), nil
+}
+
+func (*services) ListMembers(context.Context, *projectsv1.ListMembersRequest) (*projectsv1.ListMembersResponse, error) {
+	return &projectsv1.ListMembersResponse{Members: []*projectsv1.Member{fakeMember()}, Page: onePage()}, nil
+}
+
+func (*services) CreateMember(context.Context, *projectsv1.CreateMemberRequest) (*projectsv1.Member, error) {
+	return fakeMember(), nil
+}
+
+func (*services) UpdateMember(context.Context, *projectsv1.UpdateMemberRequest) (*projectsv1.Member, error) {
+	return fakeMember(), nil
+}
+
+func (*services) DeleteMember(context.Context, *projectsv1.DeleteMemberRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) GetComment(context.Context, *tasksv1.GetCommentRequest) (*tasksv1.Comment, error) {
+	return fakeComment(), nil
+}
+
+func (*services) ListComments(context.Context, *tasksv1.ListCommentsRequest) (*tasksv1.ListCommentsResponse, error) {
+	return &tasksv1.ListCommentsResponse{Comments: []*tasksv1.Comment{fakeComment()}, Page: onePage()}, nil
+}
+
+func (*services) CreateComment(context.Context, *tasksv1.CreateCommentRequest) (*tasksv1.Comment, error) {
+	return fakeComment(), nil
+}
+
+func (*services) UpdateComment(context.Context, *tasksv1.UpdateCommentRequest) (*tasksv1.Comment, error) {
+	return fakeComment(), nil
+}
+
+func (*services) DeleteComment(context.Context, *tasksv1.DeleteCommentRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func onePage() *pagev1.PageInfo { return &pagev1.PageInfo{Cursors: []string{"c1"}} }
+
+func (s *services) task(id, expected int64) (*tasksv1.Task, error) {
+	t, ok := s.tasks[id]
+	switch {
+	case !ok:
+		return nil, errs.Missing("task")
+	case expected != 0 && expected != t.GetVersion():
+		return nil, errs.New(errs.PreconditionFailed, "The task has changed since.")
+	}
+	return t, nil
+}
+
+func (s *services) GetTask(_ context.Context, req *tasksv1.GetTaskRequest) (*tasksv1.Task, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.task(req.GetId(), 0)
+}
+
+func (s *services) CreateTask(context.Context, *tasksv1.CreateTaskRequest) (*tasksv1.Task, error) {
+	return newFakeTask(6), nil
+}
+
+func (s *services) UpdateTask(_ context.Context, req *tasksv1.UpdateTaskRequest) (*tasksv1.Task, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.task(req.GetId(), req.GetExpectedVersion())
+}
+
+func (s *services) DeleteTask(_ context.Context, req *tasksv1.DeleteTaskRequest) (*emptypb.Empty, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.task(req.GetId(), req.GetExpectedVersion())
+	return &emptypb.Empty{}, err
+}
+
+// ListTasks pages by id; a cursor is an id.
+func (s *services) ListTasks(_ context.Context, req *tasksv1.ListTasksRequest) (*tasksv1.ListTasksResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(s.tasks), func(a, b *tasksv1.Task) int { return cmp.Compare(a.GetId(), b.GetId()) })
+	p := req.GetPage()
+	from, to := 0, len(all)
+	index := func(cursor string) int {
+		return slices.IndexFunc(all, func(t *tasksv1.Task) bool { return strconv.FormatInt(t.GetId(), 10) == cursor })
+	}
+	if p.GetAfter() != "" {
+		from = index(p.GetAfter()) + 1
+	}
+	if p.GetBefore() != "" {
+		to = index(p.GetBefore())
+	}
+	if p.GetBackward() {
+		from = max(from, to-int(p.GetSize()))
+	} else {
+		to = min(to, from+int(p.GetSize()))
+	}
+	info := &pagev1.PageInfo{HasNext: to < len(all), HasPrevious: from > 0}
+	for _, t := range all[from:to] {
+		info.Cursors = append(info.Cursors, strconv.FormatInt(t.GetId(), 10))
+	}
+	if p.GetCount() {
+		info.TotalCount = new(int64(len(all)))
+	}
+	return &tasksv1.ListTasksResponse{Tasks: all[from:to], Page: info}, nil
+}

@@ -1,0 +1,154 @@
+package edge
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/trackway/trackway/services/edge/rest"
+	"github.com/trackway/trackway/services/platform/app"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+type clients struct {
+	users    usersv1.UsersServiceClient
+	projects projectsv1.ProjectsServiceClient
+	tasks    tasksv1.TasksServiceClient
+}
+
+// newHandler puts the door together. A request passes the layers from the last line up.
+func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.Handler) http.Handler {
+	r := newRouter()
+	rest.Register(r, rest.Config{
+		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, BodyLimit: cfg.BodyLimit,
+	})
+	r.HandleFunc("GET "+docsPath+"/", docs())
+	r.HandleFunc("GET /graphql", limitBody(cfg.BodyLimit, graphql))
+	r.HandleFunc("POST /graphql", limitBody(cfg.BodyLimit, graphql))
+
+	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
+		keys, err := c.users.GetKeys(ctx, &usersv1.GetKeysRequest{})
+		return keys.GetJwks(), err
+	}))
+	h := guide(r)
+	h = admit(h, verifier, limits, cfg.Proxies)
+	h = deadline(h, cfg.Timeout)
+	h = recovery(h, env.Log)
+	h = cors(h, cfg.Origins)
+	h = headers(h)
+	return otelhttp.NewHandler(h, "edge",
+		otelhttp.WithTracerProvider(env.TracerProvider()), otelhttp.WithPropagators(propagation.TraceContext{}))
+}
+
+// limitBody bounds the body for a handler that reads it by itself.
+func limitBody(limit int64, next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := rest.LimitBody(w, r, limit); err != nil {
+			rest.WriteProblem(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// headers sets what every answer says; a handler that knows better overwrites it.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set(requestIDHeader, requestID(r))
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "private, no-cache")
+		h.Set("Vary", "Authorization")
+		next.ServeHTTP(w, r)
+	})
+}
+
+const (
+	requestIDHeader = "X-Request-ID"
+	maxRequestID    = 128
+)
+
+// requestID is the client's own name for the request, if it is a decent one, else the trace id.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(requestIDHeader); id != "" && len(id) <= maxRequestID && plain(id) {
+		return id
+	}
+	return trace.SpanContextFromContext(r.Context()).TraceID().String()
+}
+
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		switch {
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '-', c == '_', c == '.', c == ':':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// recovery makes a panic an internal error that is logged once.
+func recovery(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent := &watch{ResponseWriter: w}
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { //nolint:errorlint,err113 // the value that net/http compares
+				panic(p)
+			}
+			log.ErrorContext(r.Context(), "panic", "method", r.Method, "path", r.URL.Path, "panic", p,
+				"stack", string(debug.Stack()))
+			if sent.begun {
+				panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			}
+			rest.WriteProblem(w, r, errs.New(errs.Internal, "Something went wrong on our side."))
+		}()
+		next.ServeHTTP(sent, r)
+	})
+}
+
+// watch knows whether an answer has begun.
+type watch struct {
+	http.ResponseWriter
+
+	begun bool
+}
+
+// WriteHeader begins the answer.
+func (w *watch) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write begins the answer.
+func (w *watch) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController through.
+func (w *watch) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// deadline bounds how long a request takes.
+func deadline(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

@@ -1,0 +1,120 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-redis/redis_rate/v10"
+
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+const (
+	// The headers, as net/http spells them; names of headers have no case.
+	limitHeader  = "Ratelimit"
+	policyHeader = "Ratelimit-Policy"
+
+	// takeTimeout bounds the question to Redis: a request that it limits must not wait for it.
+	takeTimeout = 100 * time.Millisecond
+	// takePause is how long Redis is left alone after it failed.
+	takePause = time.Second
+)
+
+// rates limits requests by GCRA in Redis, one script call a request. When Redis is out of reach everything is let
+// through: a limit that fails must not be an outage.
+type rates struct {
+	limiter           *redis_rate.Limiter
+	requests, signIns policy
+	log               *slog.Logger
+	failedAt          atomic.Int64 // Unix nanoseconds, zero while Redis answers
+}
+
+// policy is a limit and how the header tells it (draft-ietf-httpapi-ratelimit-headers).
+type policy struct {
+	name   string
+	limit  redis_rate.Limit
+	header string
+}
+
+func newPolicy(name string, perMinute int) policy {
+	limit := redis_rate.PerMinute(perMinute)
+	return policy{
+		name: name, limit: limit,
+		header: fmt.Sprintf(`"%s";q=%d;w=%d`, name, limit.Burst, int(limit.Period.Seconds())),
+	}
+}
+
+func newRates(limiter *redis_rate.Limiter, cfg Config, log *slog.Logger) *rates {
+	return &rates{
+		limiter: limiter, log: log,
+		requests: newPolicy("requests", cfg.RateLimit), signIns: newPolicy("sign-ins", cfg.AuthRateLimit),
+	}
+}
+
+// take counts a request, tells how many are left, and is an error when there are none.
+func (s *rates) take(h http.Header, r *http.Request, key string, signIn bool) error {
+	p := &s.requests
+	if signIn {
+		p = &s.signIns
+	}
+	if p.limit.Rate == 0 {
+		return nil
+	}
+	h.Set(policyHeader, p.header)
+	res := s.ask(r.Context(), p, key)
+	if res == nil {
+		return nil // without a header: nobody knows
+	}
+	h.Set(limitHeader, `"`+p.name+`";r=`+strconv.Itoa(res.Remaining)+";t="+seconds(res.ResetAfter))
+	return p.refusal(res)
+}
+
+// addressKey is the context's key of what a request without a caller is counted against.
+type addressKey struct{}
+
+// signIn counts a register or login at the GraphQL door, against the same limit as those of REST.
+func (s *rates) signIn(ctx context.Context) error {
+	if s.signIns.limit.Rate == 0 {
+		return nil
+	}
+	address, _ := ctx.Value(addressKey{}).(string)
+	return s.signIns.refusal(s.ask(ctx, &s.signIns, address))
+}
+
+// refusal is nil for a request that may pass, which those that nobody could count may too.
+func (p *policy) refusal(res *redis_rate.Result) error {
+	if res == nil || res.Allowed > 0 {
+		return nil
+	}
+	e := errs.New(errs.RateLimited, "You have sent %d requests within a minute. Try again later.", p.limit.Rate)
+	e.Retry = max(res.RetryAfter, time.Second)
+	return e
+}
+
+// ask is nil when Redis can not answer.
+func (s *rates) ask(ctx context.Context, p *policy, key string) *redis_rate.Result {
+	failedAt := s.failedAt.Load()
+	if failedAt != 0 && time.Since(time.Unix(0, failedAt)) < takePause {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	res, err := s.limiter.Allow(limited, p.name+":"+key, p.limit)
+	switch {
+	case err == nil && failedAt != 0 && s.failedAt.CompareAndSwap(failedAt, 0):
+		s.log.InfoContext(ctx, "the rate limit works again")
+	case err != nil && ctx.Err() == nil:
+		if s.failedAt.Swap(time.Now().UnixNano()) == 0 {
+			s.log.WarnContext(ctx, "the rate limit is open: Redis can not be asked", "error", err)
+		}
+	}
+	return res
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }

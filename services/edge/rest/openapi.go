@@ -1,0 +1,261 @@
+package rest
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/yaml"
+
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// apiVersion is the version of the public contract. It changes only by addition.
+const apiVersion = "1.0.0"
+
+const schemaPrefix = "#/components/schemas/"
+
+// Tags of operations.
+const (
+	tagAuth     = "auth"
+	tagUsers    = "users"
+	tagProjects = "projects"
+	tagMembers  = "members"
+	tagTasks    = "tasks"
+	tagComments = "comments"
+	tagMeta     = "meta"
+)
+
+// description is the OpenAPI document without its operations.
+func description() huma.Config {
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:   "Trackway",
+				Version: apiVersion,
+				Description: "Projects, tasks and comments, for apps that retry, go offline and live for years.\n\n" +
+					"Lists are bare arrays; all about paging is in the headers. Every thing has a `version`, which is its " +
+					"`ETag`: send it back in `If-Match` and no change of another is lost. Send an `Idempotency-Key` with " +
+					"every write, and it happens once however often it is sent. Every failure is a problem document " +
+					"(RFC 9457). This contract changes only by addition.",
+				Contact: &huma.Contact{Name: "Trackway", URL: "https://github.com/trackway/trackway"},
+				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+			},
+			Servers: []*huma.Server{{URL: "/", Description: "This installation."}},
+			Tags: []*huma.Tag{
+				{Name: tagAuth, Description: "Accounts and signing in."},
+				{Name: tagUsers, Description: "The people."},
+				{Name: tagProjects, Description: "Sets of tasks, and who may see them."},
+				{Name: tagMembers, Description: "Who belongs to a project, in which role."},
+				{Name: tagTasks, Description: "What is to be done."},
+				{Name: tagComments, Description: "What is said about it."},
+				{Name: tagMeta, Description: "About this API."},
+			},
+			Components: &huma.Components{
+				Schemas:   huma.NewMapRegistry(schemaPrefix, huma.DefaultSchemaNamer),
+				Responses: problemResponses(),
+				Headers:   commonHeaders(),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"bearer": {
+						Type: "http", Scheme: "bearer", BearerFormat: "JWT",
+						Description: "An access token from /api/auth/login/: a JWT (RFC 9068), used as RFC 8725 recommends.",
+					},
+				},
+			},
+		},
+		Formats:       formats(),
+		DefaultFormat: jsonType,
+	}
+}
+
+// commonHeaders are those of every answer.
+func commonHeaders() map[string]*huma.Header {
+	const text = `^[\x20-\x7E]*$`
+	return map[string]*huma.Header{
+		"X-Request-Id": headerOf("Names this request.", text),
+		"RateLimit": headerOf("How many requests are left, and after how many seconds all are again "+
+			"(draft-ietf-httpapi-ratelimit-headers).", text),
+		"RateLimit-Policy":            headerOf("How many requests there are, in how many seconds.", text),
+		"Access-Control-Allow-Origin": headerOf("The origin of the page that asks, if it is allowed.", text),
+	}
+}
+
+const maxHeader = 500
+
+func headerRefs() map[string]*huma.Header {
+	refs := make(map[string]*huma.Header)
+	for name := range commonHeaders() {
+		refs[name] = &huma.Header{Ref: "#/components/headers/" + name}
+	}
+	return refs
+}
+
+// problemResponses is one reusable response for each code's HTTP status.
+func problemResponses() map[string]*huma.Response {
+	all := make(map[string]*huma.Response)
+	for _, code := range errs.Codes() {
+		if code == errs.MethodNotAllowed {
+			continue // belongs to no operation
+		}
+		status := strconv.Itoa(code.HTTP())
+		if r := all[status]; r != nil {
+			r.Description += " Or: " + code.Title() + " (`" + string(code) + "`)."
+			continue
+		}
+		r := &huma.Response{
+			Description: code.Title() + " (`" + string(code) + "`).",
+			Headers:     headerRefs(),
+			Content:     map[string]*huma.MediaType{problemType: {Schema: &huma.Schema{Ref: schemaPrefix + "Problem"}}},
+		}
+		if code == errs.Unauthenticated {
+			r.Headers["WWW-Authenticate"] = headerOf("How to sign in (RFC 6750).", `^Bearer.*$`)
+		}
+		if code == errs.RateLimited || code == errs.Unavailable || code == errs.InProgress {
+			r.Headers["Retry-After"] = headerOf("When to try again, in seconds.", `^[0-9]+$`)
+		}
+		all[status] = r
+	}
+	return all
+}
+
+func headerOf(description, pattern string) *huma.Header {
+	most := maxHeader
+	return &huma.Header{
+		Description: description, Schema: &huma.Schema{Type: huma.TypeString, Pattern: pattern, MaxLength: &most},
+	}
+}
+
+// operation describes an operation that needs a caller.
+func operation(method, path, id, tag, summary, description string) huma.Operation {
+	return huma.Operation{
+		Method: method, Path: path, OperationID: id, Tags: []string{tag}, Summary: summary, Description: description,
+		Security: []map[string][]string{{"bearer": {}}},
+	}
+}
+
+// public makes an operation one that needs no caller.
+func public(op huma.Operation) huma.Operation {
+	op.Security = nil
+	return op
+}
+
+// bodyTimeout is how long a body may take to arrive: the largest takes this long at half a megabit a second.
+const bodyTimeout = 20 * time.Second
+
+// document completes an operation by what follows from its form: the status of success, and the problems it can have.
+func document(op *huma.Operation) {
+	statuses := []errs.Code{
+		errs.Invalid, errs.Unauthenticated, errs.NotAcceptable, errs.RequestTimeout, errs.RateLimited, errs.Internal,
+		errs.Unavailable, errs.DeadlineExceeded,
+	}
+	if len(op.Security) > 0 {
+		statuses = append(statuses, errs.Denied, errs.NotFound)
+	}
+	if op.Method != http.MethodGet {
+		statuses = append(statuses, errs.Conflict, errs.KeyReused)
+	}
+	switch op.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		statuses = append(statuses, errs.TooLarge, errs.UnsupportedMediaType)
+		op.MaxBodyBytes = -1 // ours is in body.go
+		op.BodyReadTimeout = bodyTimeout
+	}
+	switch op.Method {
+	case http.MethodPut, http.MethodPatch, http.MethodDelete:
+		statuses = append(statuses, errs.PreconditionFailed)
+	}
+	op.Responses = make(map[string]*huma.Response)
+	for _, code := range statuses {
+		status := strconv.Itoa(code.HTTP())
+		op.Responses[status] = &huma.Response{Ref: "#/components/responses/" + status}
+	}
+	switch {
+	case op.Method == http.MethodPost && op.DefaultStatus == 0:
+		op.DefaultStatus = http.StatusCreated
+	case op.Method == http.MethodGet:
+		op.Responses["304"] = &huma.Response{
+			Description: "It has not changed (If-None-Match).", Headers: headerRefs(),
+		}
+	}
+	if op.Method == http.MethodPatch {
+		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{patchType: {}, jsonType: {}}}
+	}
+}
+
+// finish completes the document when all operations are in it.
+func finish(doc *huma.OpenAPI) {
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				finishSchema(p.Schema)
+			}
+			for _, r := range op.Responses {
+				if r.Ref != "" {
+					continue
+				}
+				if r.Headers == nil {
+					r.Headers = make(map[string]*huma.Header)
+				}
+				maps.Copy(r.Headers, headerRefs())
+			}
+			if op.RequestBody != nil {
+				if patch := op.RequestBody.Content[patchType]; patch != nil {
+					patch.Schema = op.RequestBody.Content[jsonType].Schema
+				}
+			}
+		}
+	}
+	for _, s := range doc.Components.Schemas.Map() {
+		finishSchema(s)
+	}
+}
+
+// finishSchema puts null among the values of an enumeration that may be null, without which JSON Schema refuses it,
+// and takes out what only huma understands.
+func finishSchema(s *huma.Schema) {
+	for _, p := range s.Properties {
+		finishSchema(p)
+	}
+	if s.Nullable && s.Enum != nil && !slices.Contains(s.Enum, nil) {
+		s.Enum = append(slices.Clone(s.Enum), nil)
+	}
+	s.PatternDescription = "" // it is in huma's message by now
+}
+
+// registerIndex adds what describes the API itself, when all else is there.
+func (a *api) registerIndex() {
+	register(a, public(operation(http.MethodGet, "/api/", "getIndex", tagMeta, "List the resources",
+		"Gives the address of each collection.")), index)
+
+	doc := a.huma.OpenAPI()
+	finish(doc)
+	text, err := doc.MarshalJSON()
+	if err != nil {
+		panic(fmt.Sprintf("write the OpenAPI document: %v", err)) // a mistake in the types, found by every test
+	}
+	var yml bytes.Buffer
+	if err := yaml.Convert(&yml, bytes.NewReader(text)); err != nil {
+		panic(fmt.Sprintf("write the OpenAPI document: %v", err))
+	}
+	a.file("/api/openapi.json", jsonType, text)
+	a.file("/api/openapi.yaml", "application/yaml", yml.Bytes())
+	a.mux.HandleFunc("GET /.well-known/jwks.json", conditional(a.keys))
+}
+
+// file serves a text that never changes.
+func (a *api) file(path, media string, text []byte) {
+	a.mux.HandleFunc("GET "+path, conditional(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", media)
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(text) // held back by conditional
+	}))
+}

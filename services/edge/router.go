@@ -1,0 +1,114 @@
+package edge
+
+import (
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/trackway/trackway/services/edge/rest"
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// router is an http.ServeMux whose every answer is ours: a path without its last slash is the same path and no
+// redirect, which would lose a body; what does not exist, and a method that does not fit, are problem documents; and
+// OPTIONS tells the methods.
+type router struct {
+	mux *http.ServeMux
+	// known has the same patterns, but nothing for all other paths, and so tells 404 and 405 apart.
+	known *http.ServeMux
+}
+
+func newRouter() *router {
+	r := &router{http.NewServeMux(), http.NewServeMux()}
+	r.mux.HandleFunc("/", r.other)
+	return r
+}
+
+// HandleFunc adds a pattern, as http.ServeMux understands it.
+func (r *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	r.mux.HandleFunc(pattern, handler)
+	r.known.HandleFunc(pattern, handler)
+}
+
+// ServeHTTP routes the request.
+func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if !clean(req.URL.Path) || req.Method == http.MethodConnect {
+		// The mux would redirect.
+		rest.WriteProblem(w, req, errs.New(errs.NotFound, "There is nothing at this address."))
+		return
+	}
+	if needsSlash(req.URL.Path) {
+		req = withSlash(req)
+	}
+	r.mux.ServeHTTP(w, req)
+}
+
+func clean(p string) bool {
+	return strings.HasPrefix(p, "/") &&
+		(!strings.Contains(p, "//") && !strings.Contains(p, "/.") || path.Clean(p) == strings.TrimSuffix(p, "/"))
+}
+
+// needsSlash: a collection or a thing, and no file such as openapi.json.
+func needsSlash(p string) bool {
+	return !strings.HasSuffix(p, "/") && (p == "/api" || strings.HasPrefix(p, "/api/")) &&
+		!strings.Contains(p[strings.LastIndexByte(p, '/'):], ".")
+}
+
+func withSlash(req *http.Request) *http.Request {
+	u := *req.URL
+	u.Path += "/"
+	if u.RawPath != "" {
+		u.RawPath += "/"
+	}
+	with := *req
+	with.URL = &u
+	return &with
+}
+
+// other answers what no pattern matches.
+func (r *router) other(w http.ResponseWriter, req *http.Request) {
+	allow := r.allowed(req)
+	switch {
+	case allow == "":
+		rest.WriteProblem(w, req, errs.New(errs.NotFound, "There is nothing at this address."))
+	case req.Method == http.MethodOptions:
+		w.Header().Set("Allow", allow)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Allow", allow)
+		rest.WriteProblem(w, req, errs.New(errs.MethodNotAllowed, "This address knows %s.", allow))
+	}
+}
+
+// allowed lists the methods of a path, with OPTIONS, which every path has; it is empty where there is nothing.
+func (r *router) allowed(req *http.Request) string {
+	ask := *req
+	ask.Method = http.MethodOptions // which no pattern names
+	h, pattern := r.known.Handler(&ask)
+	if pattern != "" {
+		return ""
+	}
+	var told allow
+	h.ServeHTTP(&told, &ask)
+	if told.header.Get("Allow") == "" {
+		return ""
+	}
+	return told.header.Get("Allow") + ", " + http.MethodOptions
+}
+
+// allow takes the answer of the mux for the sake of its header.
+type allow struct{ header http.Header }
+
+// Header keeps the header.
+func (a *allow) Header() http.Header {
+	if a.header == nil {
+		a.header = make(http.Header)
+	}
+	return a.header
+}
+
+// Write drops the body.
+func (*allow) Write(b []byte) (int, error) { return len(b), nil }
+
+// WriteHeader drops the status.
+func (*allow) WriteHeader(int) {}

@@ -1,0 +1,75 @@
+package tasks
+
+import (
+	"context"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+)
+
+// accessGetter is what the service needs of the projects service.
+type accessGetter interface {
+	BatchGetAccess(ctx context.Context, req *projectsv1.BatchGetAccessRequest, opts ...grpc.CallOption) (*projectsv1.BatchGetAccessResponse, error)
+	ListAccess(ctx context.Context, req *projectsv1.ListAccessRequest, opts ...grpc.CallOption) (*projectsv1.ListAccessResponse, error)
+}
+
+// access is what the caller is in each project; those hidden from the caller are not in it.
+type access map[int64]*projectsv1.Access
+
+// access asks the projects service, in one call, what the caller is in the projects and which of the users are members.
+func (s *service) access(ctx context.Context, projectIDs []int64, userIDs ...int64) (access, error) {
+	if len(projectIDs) == 0 {
+		return nil, nil //nolint:nilnil // nobody has to be asked about no project
+	}
+	answer, err := s.projects.BatchGetAccess(ctx, &projectsv1.BatchGetAccessRequest{ProjectIds: projectIDs, UserIds: userIDs})
+	if err != nil {
+		return nil, err
+	}
+	a := make(access, len(projectIDs))
+	for _, in := range answer.GetAccess() {
+		a[in.GetProjectId()] = in
+	}
+	return a, nil
+}
+
+// ownProjects gives the projects that the caller is a member of.
+func (s *service) ownProjects(ctx context.Context) ([]int64, error) {
+	answer, err := s.projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var ids []int64
+	for _, in := range answer.GetAccess() {
+		if auth.Role(in.GetRole()).Allows(auth.ReadProject) {
+			ids = append(ids, in.GetProjectId())
+		}
+	}
+	return ids, nil
+}
+
+// require is nil if the caller may do this in the project. Otherwise it is NotFound for the noun when the project is
+// hidden, Denied when the role does not allow it, and Conflict when the project is archived, which ends all writing.
+func (a access) require(projectID int64, p auth.Permission, noun string) error {
+	in := a[projectID]
+	if err := auth.Role(in.GetRole()).Require(p, noun); err != nil {
+		return err
+	}
+	if in.GetArchived() && p != auth.ReadProject {
+		return errs.New(errs.Conflict, "The project is archived, and nothing in it can be changed.")
+	}
+	return nil
+}
+
+// readable reports whether the caller may read the project.
+func (a access) readable(projectID int64) bool {
+	return a.require(projectID, auth.ReadProject, "") == nil
+}
+
+// member reports whether the user, who was asked about, is a member of the project.
+func (a access) member(projectID, userID int64) bool {
+	return slices.Contains(a[projectID].GetMemberIds(), userID)
+}

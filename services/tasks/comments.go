@@ -1,0 +1,205 @@
+package tasks
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/write"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+)
+
+// GetComment gives one comment on a task that the caller may read.
+func (s *service) GetComment(ctx context.Context, req *tasksv1.GetCommentRequest) (*tasksv1.Comment, error) {
+	c, _, err := s.requireComment(ctx, req.GetId(), auth.ReadProject)
+	if err != nil {
+		return nil, err
+	}
+	return c.proto(), nil
+}
+
+// BatchGetComments gives the comments among the ids that the caller may read.
+func (s *service) BatchGetComments(ctx context.Context, req *tasksv1.BatchGetCommentsRequest) (*tasksv1.BatchGetCommentsResponse, error) {
+	if len(req.GetIds()) > maxBatch {
+		return nil, errs.InvalidField("ids", "must be at most %d", maxBatch)
+	}
+	comments, err := s.store.commentsAmong(ctx, req.GetIds())
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.access(ctx, distinct(comments, func(c *comment) int64 { return c.ProjectID }))
+	if err != nil {
+		return nil, err
+	}
+	comments = slices.DeleteFunc(comments, func(c *comment) bool { return !a.readable(c.ProjectID) })
+	return &tasksv1.BatchGetCommentsResponse{Comments: protos(comments)}, nil
+}
+
+// ListComments gives one page of the comments on one task, or of those in all projects that the caller is a member of.
+func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsRequest) (*tasksv1.ListCommentsResponse, error) {
+	if req.GetTaskId() != 0 {
+		pages, err := s.BatchListComments(ctx, &tasksv1.BatchListCommentsRequest{
+			TaskIds: []int64{req.GetTaskId()}, Page: req.GetPage(), AuthorId: req.GetAuthorId(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := pages.GetPages()[req.GetTaskId()]; ok {
+			return p, nil
+		}
+		return nil, errs.Missing("task")
+	}
+	q, err := commentOrders().Query(req.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	projects, err := s.ownProjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.store.listComments(ctx, projects, req.GetAuthorId(), q)
+	if err != nil {
+		return nil, err
+	}
+	return &tasksv1.ListCommentsResponse{Comments: protos(p.Rows), Page: pageInfo(p)}, nil
+}
+
+// BatchListComments gives the same page of several tasks' comments.
+func (s *service) BatchListComments(ctx context.Context, req *tasksv1.BatchListCommentsRequest) (*tasksv1.BatchListCommentsResponse, error) {
+	if len(req.GetTaskIds()) > maxBatch {
+		return nil, errs.InvalidField("task_ids", "must be at most %d", maxBatch)
+	}
+	q, err := commentOrders().Query(req.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	// The rows tell the projects of the tasks: those that the caller may not read are dropped after one statement.
+	lists, err := s.store.commentsOf(ctx, req.GetTaskIds(), req.GetAuthorId(), q)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.access(ctx, distinct(lists, func(l *commentList) int64 { return l.projectID }))
+	if err != nil {
+		return nil, err
+	}
+	answer := &tasksv1.BatchListCommentsResponse{Pages: make(map[int64]*tasksv1.ListCommentsResponse, len(lists))}
+	for _, l := range lists {
+		if a.readable(l.projectID) {
+			answer.Pages[l.taskID] = &tasksv1.ListCommentsResponse{Comments: protos(l.Rows), Page: pageInfo(l.Page)}
+		}
+	}
+	return answer, nil
+}
+
+// CreateComment adds a comment to a task.
+func (s *service) CreateComment(ctx context.Context, req *tasksv1.CreateCommentRequest) (*tasksv1.Comment, error) {
+	c := &comment{TaskID: req.GetTaskId(), AuthorID: auth.CallerFrom(ctx).UserID, Body: req.GetBody()}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	t, _, err := s.require(ctx, c.TaskID, auth.WriteComments)
+	if err != nil {
+		return nil, err
+	}
+	c.ProjectID = t.ProjectID
+	if err := s.store.createComment(ctx, c); err != nil {
+		return nil, err
+	}
+	return c.proto(), nil
+}
+
+// UpdateComment changes a comment. Only its author may, as long as they may still comment.
+func (s *service) UpdateComment(ctx context.Context, req *tasksv1.UpdateCommentRequest) (*tasksv1.Comment, error) {
+	if err := checkCommentUpdate(req); err != nil {
+		return nil, err
+	}
+	var c *comment
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		var err error
+		if c, _, err = s.requireComment(ctx, req.GetId(), auth.WriteComments); err != nil {
+			return err
+		}
+		if c.AuthorID != auth.CallerFrom(ctx).UserID {
+			return errs.New(errs.Denied, "Only its author may change a comment.")
+		}
+		if err := write.Expect(req.GetExpectedVersion(), c.Version, "comment"); err != nil {
+			return err
+		}
+		if len(req.GetUpdateMask().GetPaths()) == 0 || c.Body == req.GetBody() {
+			return write.Unchanged(ctx, s.store.db, "comment", c.proto())
+		}
+		c.Body = req.GetBody()
+		return s.store.updateComment(ctx, c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.proto(), nil
+}
+
+// DeleteComment deletes a comment softly. Its author may, as long as they may comment, and whoever moderates.
+func (s *service) DeleteComment(ctx context.Context, req *tasksv1.DeleteCommentRequest) (*emptypb.Empty, error) {
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		c, a, err := s.requireComment(ctx, req.GetId(), auth.WriteComments)
+		if err != nil {
+			return err
+		}
+		if c.AuthorID != auth.CallerFrom(ctx).UserID {
+			if err := a.require(c.ProjectID, auth.ModerateComment, "comment"); err != nil {
+				return err
+			}
+		}
+		if err := write.Expect(req.GetExpectedVersion(), c.Version, "comment"); err != nil {
+			return err
+		}
+		return s.store.removeComment(ctx, c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// requireComment gives a comment in whose project the caller may do this.
+func (s *service) requireComment(ctx context.Context, id int64, p auth.Permission) (*comment, access, error) {
+	c, err := s.store.comment(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.access(ctx, []int64{c.ProjectID})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, a, a.require(c.ProjectID, p, "comment")
+}
+
+// checkCommentUpdate checks what an update asks for.
+func checkCommentUpdate(req *tasksv1.UpdateCommentRequest) error {
+	for _, field := range req.GetUpdateMask().GetPaths() {
+		if field != "body" {
+			return errs.InvalidField("update_mask", "%.50q can not be changed", field)
+		}
+	}
+	if len(req.GetUpdateMask().GetPaths()) == 0 {
+		return nil
+	}
+	return checkBody(req.GetBody())
+}
+
+func (c *comment) check() error {
+	if c.TaskID <= 0 {
+		return errs.InvalidField("task_id", "must be the id of a task")
+	}
+	return checkBody(c.Body)
+}
+
+func checkBody(body string) error {
+	var c errs.Check
+	c.Text("body", body, 0, 20_000)
+	c.That(strings.TrimSpace(body) != "", "body", "must not be blank")
+	return c.Err()
+}

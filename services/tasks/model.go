@@ -1,0 +1,164 @@
+package tasks
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/page"
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+)
+
+// task is a row of tasks.
+type task struct {
+	bun.BaseModel `bun:"table:tasks,alias:t"`
+
+	ID          int64     `bun:",pk,autoincrement"`
+	Version     int64     `bun:",nullzero,default:1"`
+	CreatedAt   time.Time `bun:",nullzero,default:now()"`
+	UpdatedAt   time.Time `bun:",nullzero,default:now()"`
+	ProjectID   int64
+	Number      int64
+	Title       string
+	Description string
+	Status      tasksv1.Status
+	Priority    tasksv1.Priority
+	Labels      []string `bun:",array"` // never nil
+	AssigneeID  *int64
+	CreatorID   int64
+	ParentID    *int64
+	DueDate     *date
+	Position    string
+	CompletedAt time.Time `bun:",nullzero"`
+}
+
+// taskOrders are the orders that lists of tasks offer.
+func taskOrders() page.List[*task] {
+	return page.List[*task]{
+		{Name: "id", Expr: "t.id", Kind: page.Int, Value: func(t *task) any { return t.ID }},
+		{Name: "number", Expr: "t.number", Kind: page.Int, Value: func(t *task) any { return t.Number }},
+		{Name: "title", Expr: "t.title", Kind: page.Text, Value: func(t *task) any { return t.Title }},
+		{Name: "priority", Expr: "t.priority", Kind: page.Int, Value: func(t *task) any { return int64(t.Priority) }},
+		{Name: "due_date", Expr: dueDate, Kind: page.Date, Value: func(t *task) any { return t.DueDate.order() }},
+		{Name: "position", Expr: "t.position", Kind: page.Text, Value: func(t *task) any { return t.Position }},
+		{Name: "created_at", Expr: "t.created_at", Kind: page.Time, Value: func(t *task) any { return t.CreatedAt }},
+		{Name: "updated_at", Expr: "t.updated_at", Kind: page.Time, Value: func(t *task) any { return t.UpdatedAt }},
+	}
+}
+
+// dueDate puts the tasks without a due date behind all others, as the index tasks_due_date does.
+const dueDate = "coalesce(t.due_date, 'infinity')"
+
+func (t *task) proto() *tasksv1.Task {
+	return &tasksv1.Task{
+		Id: t.ID, Version: t.Version, CreatedAt: timestamppb.New(t.CreatedAt), UpdatedAt: timestamppb.New(t.UpdatedAt),
+		ProjectId: t.ProjectID, Number: t.Number, Title: t.Title, Description: t.Description, Status: t.Status,
+		Priority: t.Priority, Labels: t.Labels, AssigneeId: t.AssigneeID, CreatorId: t.CreatorID, ParentId: t.ParentID,
+		DueDate: (*string)(t.DueDate), Position: t.Position, CompletedAt: timestamp(t.CompletedAt),
+	}
+}
+
+// event is what happened to the task: "created", "updated" or "deleted".
+func (t *task) event(happened string) events.Event {
+	return events.Event{
+		Type: "task." + happened, SubjectID: t.ID, ProjectID: t.ProjectID, Version: t.Version, Payload: t.proto(),
+	}
+}
+
+// comment is a row of comments.
+type comment struct {
+	bun.BaseModel `bun:"table:comments,alias:c"`
+
+	ID        int64     `bun:",pk,autoincrement"`
+	Version   int64     `bun:",nullzero,default:1"`
+	CreatedAt time.Time `bun:",nullzero,default:now()"`
+	UpdatedAt time.Time `bun:",nullzero,default:now()"`
+	ProjectID int64
+	TaskID    int64
+	AuthorID  int64
+	Body      string
+
+	// Total is the number of comments in the list that the comment is from, where it was asked for.
+	Total *int64 `bun:",scanonly"`
+}
+
+// commentOrders are the orders that lists of comments offer.
+func commentOrders() page.List[*comment] {
+	return page.List[*comment]{
+		{Name: "id", Expr: "c.id", Kind: page.Int, Value: func(c *comment) any { return c.ID }},
+		{Name: "created_at", Expr: "c.created_at", Kind: page.Time, Value: func(c *comment) any { return c.CreatedAt }},
+		{Name: "updated_at", Expr: "c.updated_at", Kind: page.Time, Value: func(c *comment) any { return c.UpdatedAt }},
+	}
+}
+
+func (c *comment) proto() *tasksv1.Comment {
+	return &tasksv1.Comment{
+		Id: c.ID, Version: c.Version, CreatedAt: timestamppb.New(c.CreatedAt), UpdatedAt: timestamppb.New(c.UpdatedAt),
+		TaskId: c.TaskID, AuthorId: c.AuthorID, Body: c.Body, ProjectId: c.ProjectID,
+	}
+}
+
+// event is what happened to the comment: "created", "updated" or "deleted".
+func (c *comment) event(happened string) events.Event {
+	return events.Event{
+		Type: "comment." + happened, SubjectID: c.ID, ProjectID: c.ProjectID, Version: c.Version, Payload: c.proto(),
+	}
+}
+
+// date is a day, YYYY-MM-DD. It is no time.Time, whose zero is a day that a task can be due on.
+type date string
+
+// newDate is a request's date, still to be checked; nil stays nil.
+func newDate(s *string) *date { return (*date)(s) }
+
+// Scan reads a column of type date.
+func (d *date) Scan(src any) error {
+	t, ok := src.(time.Time)
+	if !ok {
+		return fmt.Errorf("a date can not be read from a %T", src)
+	}
+	*d = date(t.Format(time.DateOnly))
+	return nil
+}
+
+// valid reports whether there is such a day, from the year 1 to 9999.
+func (d *date) valid() bool {
+	t, err := time.Parse(time.DateOnly, string(*d))
+	return err == nil && t.Year() > 0
+}
+
+// order is what the day is in the order of due dates.
+func (d *date) order() string {
+	if d == nil {
+		return "infinity"
+	}
+	return string(*d)
+}
+
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// protos maps rows to messages.
+func protos[R interface{ proto() M }, M proto.Message](rows []R) []M {
+	out := make([]M, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.proto())
+	}
+	return out
+}
+
+// pageInfo says where a page lies.
+func pageInfo[T any](p page.Page[T]) *pagev1.PageInfo {
+	return &pagev1.PageInfo{
+		Cursors: p.Cursors, HasNext: p.HasNext, HasPrevious: p.HasPrevious, TotalCount: p.Total,
+	}
+}

@@ -1,0 +1,74 @@
+// Package tasks is the service that owns tasks and the comments on them. What a caller may do with them is decided by
+// its role in their project, which the projects service knows.
+package tasks
+
+import (
+	"context"
+	"embed"
+	"errors"
+
+	"google.golang.org/grpc"
+
+	"github.com/trackway/trackway/services/platform/app"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/write"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Config is what the service is told.
+type Config struct {
+	App      app.Config
+	Postgres postgres.Config
+	Auth     auth.Config
+	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
+	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
+}
+
+// Migrate brings the database up to date.
+func Migrate(ctx context.Context, cfg Config, _ app.Env) error {
+	return postgres.Migrate(ctx, cfg.Postgres.URL, append(write.Migrations(), postgres.MigrationFiles(migrations))...)
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
+	db, err := postgres.Open(ctx, cfg.Postgres, env.Queries...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, usersConn.Close()) }()
+	projectsConn, err := app.Dial(env, cfg.Projects, projectsv1.ProjectsService_ServiceDesc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, projectsConn.Close()) }()
+
+	users := usersv1.NewUsersServiceClient(usersConn)
+	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
+		keys, err := users.GetKeys(ctx, &usersv1.GetKeysRequest{})
+		return keys.GetJwks(), err
+	}))
+	projects := projectsv1.NewProjectsServiceClient(projectsConn)
+	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
+		Register: func(s *grpc.Server) {
+			tasksv1.RegisterTasksServiceServer(s, &service{store: store{db}, projects: projects})
+		},
+		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
+		Ready:        db.PingContext,
+		Jobs:         []func(context.Context){func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) }},
+	})
+}
+
+// Common is what every service is told.
+func (c Config) Common() app.Config { return c.App }
