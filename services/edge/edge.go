@@ -63,6 +63,9 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
+	if err := cache.Observe(redis, env.TracerProvider(), env.MeterProvider()); err != nil {
+		return err
+	}
 	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
 	if err != nil {
 		return err

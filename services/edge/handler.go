@@ -47,7 +47,8 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 	h = cors(h, cfg.Origins)
 	h = headers(h)
 	return otelhttp.NewHandler(h, "edge",
-		otelhttp.WithTracerProvider(env.TracerProvider()), otelhttp.WithPropagators(propagation.TraceContext{}))
+		otelhttp.WithTracerProvider(env.TracerProvider()), otelhttp.WithPropagators(propagation.TraceContext{}),
+		otelhttp.WithMeterProvider(env.MeterProvider()))
 }
 
 // limitBody bounds the body for a handler that reads it by itself.

@@ -5,6 +5,10 @@ import (
 	"path"
 	"strings"
 
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/errs"
 )
@@ -41,6 +45,19 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		req = withSlash(req)
 	}
 	r.mux.ServeHTTP(w, req)
+	if _, route, ok := strings.Cut(req.Pattern, " "); ok {
+		named(req, strings.TrimSuffix(route, "{$}"))
+	}
+}
+
+// named tells the span and the metrics of a request which address it was for, without what is particular to it.
+func named(req *http.Request, route string) {
+	span := trace.SpanFromContext(req.Context())
+	span.SetName(req.Method + " " + route)
+	span.SetAttributes(semconv.HTTPRoute(route))
+	if labels, ok := otelhttp.LabelerFromContext(req.Context()); ok {
+		labels.Add(semconv.HTTPRoute(route))
+	}
 }
 
 func clean(p string) bool {

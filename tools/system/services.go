@@ -54,7 +54,7 @@ func bind[C app.Configured](s *System, name string, c app.Command[C]) command {
 		}
 		env.Log = log.With("service", name)
 		env.Queries, env.Calls = s.options.Queries, s.options.Calls
-		return c(ctx, cfg, env)
+		return app.Start(ctx, name, cfg, env, c)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -117,7 +118,9 @@ func dataDir(t *testing.T) string {
 func options(t *testing.T, dir string, o Options) Options {
 	t.Helper()
 	o.Dir, o.Throwaway, o.Log = dir, true, t.Output()
-	o.Environ = map[string]string{"RATE_LIMIT": "0", "AUTH_RATE_LIMIT": "0"}
+	environ := map[string]string{"RATE_LIMIT": "0", "AUTH_RATE_LIMIT": "0"}
+	maps.Copy(environ, o.Environ)
+	o.Environ = environ
 	return o
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -20,24 +21,28 @@ import (
 // Config is what every service is told.
 type Config struct {
 	Listen    string        `env:"LISTEN_ADDR" envDefault:":9090" doc:"Address on which the service answers: gRPC, at the edge HTTP"`
-	Admin     string        `env:"ADMIN_ADDR" envDefault:":9091" doc:"Address of the probes /livez and /readyz; never public"`
+	Admin     string        `env:"ADMIN_ADDR" envDefault:":9091" doc:"Address of the probes /livez and /readyz, and of /metrics; never public"`
 	LogLevel  slog.Level    `env:"LOG_LEVEL" envDefault:"info" doc:"Least level that is logged: debug, info, warn or error"`
 	LogFormat string        `env:"LOG_FORMAT" envDefault:"json" doc:"Form of the log: json, or text for a terminal"`
 	Grace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s" doc:"How long a stopping service waits for the requests it is working on"`
+	Telemetry Telemetry
 }
 
 // Env is what a service needs of the process it runs in. `make run` and the tests put several services into one
 // process by a network in memory; the zero Env is the real network.
 type Env struct {
 	Log *slog.Logger
-	// Tracer makes the spans; nil makes none, but carries and begins traces all the same.
+	// Tracer makes the spans; nil makes none, but carries and begins traces all the same. Meter measures, if it is there.
 	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 	// ListenOn and DialTo replace net.Listen and the dialing of other services.
 	ListenOn func(ctx context.Context, addr string) (net.Listener, error)
 	DialTo   func(ctx context.Context, addr string) (net.Conn, error)
 	// Queries sees every SQL statement, Calls every RPC that is served.
 	Queries []bun.QueryHook
 	Calls   []grpc.UnaryServerInterceptor
+
+	metrics http.Handler
 }
 
 func (e Env) listen(ctx context.Context, addr string) (net.Listener, error) {
@@ -125,13 +130,14 @@ func httpServer(srv *http.Server, l net.Listener) server {
 	}
 }
 
-// adminServer serves the probes: /livez while the process works, /readyz while it should get requests.
+// adminServer serves the probes, /livez while the process works and /readyz while it should get requests; and /metrics.
 func adminServer(ctx context.Context, cfg Config, env Env, ready func(context.Context) error) ([]server, error) {
 	l, err := env.listen(ctx, cfg.Admin)
 	if err != nil || l == nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", env.metricsPage())
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		look, cancel := context.WithTimeout(r.Context(), readyTimeout)

@@ -102,6 +102,7 @@ func drainGRPC(ctx context.Context, srv *grpc.Server) error {
 func (e Env) otelgrpc() []otelgrpc.Option {
 	return []otelgrpc.Option{
 		otelgrpc.WithTracerProvider(e.TracerProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}),
+		otelgrpc.WithMeterProvider(e.MeterProvider()),
 	}
 }
 

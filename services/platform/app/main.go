@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -48,7 +47,21 @@ func start[C Configured](ctx context.Context, name string, args []string, run Co
 	if err != nil {
 		return err
 	}
-	return run(ctx, cfg, Env{Log: log.With("service", name)})
+	return Start(ctx, name, cfg, Env{Log: log.With("service", name)}, run)
+}
+
+// Start runs a command of a service with its telemetry, and sends what is left of that when it ends.
+func Start[C Configured](ctx context.Context, name string, cfg C, env Env, run Command[C]) (err error) {
+	env, stop, err := env.telemetry(ctx, name, cfg.Common().Telemetry)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if lost := stop(context.WithoutCancel(ctx)); lost != nil {
+			env.Log.WarnContext(ctx, "the last spans or metrics are lost", "error", lost)
+		}
+	}()
+	return run(ctx, cfg, env)
 }
 
 // NewLog makes a log whose lines carry the trace of their context.
@@ -79,12 +92,3 @@ func (h traced) WithAttrs(a []slog.Attr) slog.Handler { return traced{h.Handler.
 
 // WithGroup keeps the trace in derived logs.
 func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
-
-// TracerProvider makes spans that are not recorded, where nobody asked for others: a request still has a trace id from
-// its beginning to its end, in every log line and answer.
-func (e Env) TracerProvider() trace.TracerProvider {
-	if e.Tracer != nil {
-		return e.Tracer
-	}
-	return sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
-}
