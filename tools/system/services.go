@@ -41,19 +41,14 @@ func (s *System) services() []service {
 
 func names() []string { return []string{"users", "projects", "tasks", "edge"} }
 
-// bind makes of a service's command what its program makes of it: it reads the variables and opens the log.
+// bind makes of a service's command what its program makes of it: it reads the variables, and starts it.
 func bind[C app.Configured](s *System, name string, c app.Command[C]) command {
 	return func(ctx context.Context, vars map[string]string, env app.Env) error {
 		cfg, err := app.Parse[C](vars)
 		if err != nil {
 			return err
 		}
-		log, err := app.NewLog(s.log, cfg.Common())
-		if err != nil {
-			return err
-		}
-		env.Log = log.With("service", name)
-		env.Queries, env.Calls = s.options.Queries, s.options.Calls
+		env.LogTo, env.Queries, env.Calls = s.log, s.options.Queries, s.options.Calls
 		return app.Start(ctx, name, cfg, env, c)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,17 +22,20 @@ import (
 // Config is what every service is told.
 type Config struct {
 	Listen    string        `env:"LISTEN_ADDR" envDefault:":9090" doc:"Address on which the service answers: gRPC, at the edge HTTP"`
-	Admin     string        `env:"ADMIN_ADDR" envDefault:":9091" doc:"Address of the probes /livez and /readyz, and of /metrics; never public"`
+	Admin     string        `env:"ADMIN_ADDR" envDefault:":9091" doc:"Address of the probes /livez and /readyz, of /metrics, /version and /log-level; never public"`
 	LogLevel  slog.Level    `env:"LOG_LEVEL" envDefault:"info" doc:"Least level that is logged: debug, info, warn or error"`
 	LogFormat string        `env:"LOG_FORMAT" envDefault:"json" doc:"Form of the log: json, or text for a terminal"`
 	Grace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s" doc:"How long a stopping service waits for the requests it is working on"`
+	Pprof     bool          `env:"PPROF" envDefault:"false" doc:"Whether the admin port has Go's profiles, below /debug/pprof/"`
 	Telemetry Telemetry
 }
 
 // Env is what a service needs of the process it runs in. `make run` and the tests put several services into one
 // process by a network in memory; the zero Env is the real network.
 type Env struct {
-	Log *slog.Logger
+	Log *slog.Logger // nil is made by Start, of what the configuration says about it
+	// LogTo is where such a log goes; nil is standard error.
+	LogTo io.Writer
 	// Tracer makes the spans; nil makes none, but carries and begins traces all the same. Meter measures, if it is there.
 	Tracer trace.TracerProvider
 	Meter  metric.MeterProvider
@@ -43,6 +47,7 @@ type Env struct {
 	Calls   []grpc.UnaryServerInterceptor
 
 	metrics http.Handler
+	level   *slog.LevelVar
 }
 
 func (e Env) listen(ctx context.Context, addr string) (net.Listener, error) {
@@ -62,9 +67,6 @@ func (e Env) listen(ctx context.Context, addr string) (net.Listener, error) {
 
 // readHeaderTimeout bounds how long the admin port waits for a request's header.
 const readHeaderTimeout = 5 * time.Second
-
-// readyTimeout bounds one look at whether the service is ready.
-const readyTimeout = 2 * time.Second
 
 // server is something that serves until it is stopped.
 type server struct {
@@ -128,28 +130,4 @@ func httpServer(srv *http.Server, l net.Listener) server {
 			return nil
 		},
 	}
-}
-
-// adminServer serves the probes, /livez while the process works and /readyz while it should get requests; and /metrics.
-func adminServer(ctx context.Context, cfg Config, env Env, ready func(context.Context) error) ([]server, error) {
-	l, err := env.listen(ctx, cfg.Admin)
-	if err != nil || l == nil {
-		return nil, err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", env.metricsPage())
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		look, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		if ctx.Err() != nil { // stopping
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		if err := ready(look); err != nil {
-			env.Log.WarnContext(look, "not ready", "error", err)
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	})
-	return []server{httpServer(&http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}, l)}, nil
 }

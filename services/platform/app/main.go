@@ -3,14 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Main is the program of a service: it reads the configuration from the environment, and runs the command that the
@@ -43,15 +38,15 @@ func start[C Configured](ctx context.Context, name string, args []string, run Co
 	if err != nil {
 		return err
 	}
-	log, err := NewLog(os.Stderr, cfg.Common())
+	return Start(ctx, name, cfg, Env{LogTo: os.Stderr}, run)
+}
+
+// Start runs a command of a service with its log and telemetry, and sends what is left of that when it ends.
+func Start[C Configured](ctx context.Context, name string, cfg C, env Env, run Command[C]) (err error) {
+	env, err = env.openLog(name, cfg.Common())
 	if err != nil {
 		return err
 	}
-	return Start(ctx, name, cfg, Env{Log: log.With("service", name)}, run)
-}
-
-// Start runs a command of a service with its telemetry, and sends what is left of that when it ends.
-func Start[C Configured](ctx context.Context, name string, cfg C, env Env, run Command[C]) (err error) {
 	env, stop, err := env.telemetry(ctx, name, cfg.Common().Telemetry)
 	if err != nil {
 		return err
@@ -63,32 +58,3 @@ func Start[C Configured](ctx context.Context, name string, cfg C, env Env, run C
 	}()
 	return run(ctx, cfg, env)
 }
-
-// NewLog makes a log whose lines carry the trace of their context.
-func NewLog(w io.Writer, cfg Config) (*slog.Logger, error) {
-	opts := &slog.HandlerOptions{Level: cfg.LogLevel}
-	switch strings.ToLower(cfg.LogFormat) {
-	case "json":
-		return slog.New(traced{slog.NewJSONHandler(w, opts)}), nil
-	case "text":
-		return slog.New(traced{slog.NewTextHandler(w, opts)}), nil
-	default:
-		return nil, fmt.Errorf("LOG_FORMAT is %q, and must be json or text", cfg.LogFormat)
-	}
-}
-
-type traced struct{ slog.Handler }
-
-// Handle adds the trace and span of the context.
-func (h traced) Handle(ctx context.Context, r slog.Record) error {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
-		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
-	}
-	return h.Handler.Handle(ctx, r) //nolint:wrapcheck // slog prints it as it is
-}
-
-// WithAttrs keeps the trace in derived logs.
-func (h traced) WithAttrs(a []slog.Attr) slog.Handler { return traced{h.Handler.WithAttrs(a)} }
-
-// WithGroup keeps the trace in derived logs.
-func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
