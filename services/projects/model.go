@@ -27,30 +27,40 @@ type project struct {
 	Visibility  projectsv1.Visibility
 	OwnerID     int64
 	ArchivedAt  time.Time `bun:",nullzero"`
+	DeletedAt   time.Time `bun:",nullzero"`
+
+	// RequireIfMatch makes changes of the project, its tasks and their comments take an expected version.
+	RequireIfMatch bool
 
 	// Role is the caller's own in the project, where it was asked for.
 	Role auth.Role `bun:",scanonly"`
 }
 
 // projectOrders are the orders that lists of projects offer.
-func projectOrders() page.List[*project] {
-	return page.List[*project]{
+func projectOrders(deleted bool) page.List[*project] {
+	orders := page.List[*project]{
 		{Name: "id", Expr: "p.id", Kind: page.Int, Value: func(p *project) any { return p.ID }},
 		{Name: "name", Expr: "p.name", Kind: page.Text, Value: func(p *project) any { return p.Name }},
 		{Name: "created_at", Expr: "p.created_at", Kind: page.Time, Value: func(p *project) any { return p.CreatedAt }},
 		{Name: "updated_at", Expr: "p.updated_at", Kind: page.Time, Value: func(p *project) any { return p.UpdatedAt }},
 	}
+	if deleted {
+		orders = append(orders, page.Field[*project]{
+			Name: "deleted_at", Expr: "p.deleted_at", Kind: page.Time, Value: func(p *project) any { return p.DeletedAt },
+		})
+	}
+	return orders
 }
 
 func (p *project) proto() *projectsv1.Project {
 	return &projectsv1.Project{
 		Id: p.ID, Version: p.Version, CreatedAt: timestamppb.New(p.CreatedAt), UpdatedAt: timestamppb.New(p.UpdatedAt),
 		Name: p.Name, Description: p.Description, Visibility: p.Visibility, OwnerId: p.OwnerID,
-		ArchivedAt: timestamp(p.ArchivedAt),
+		ArchivedAt: timestamp(p.ArchivedAt), DeletedAt: timestamp(p.DeletedAt), RequireIfMatch: p.RequireIfMatch,
 	}
 }
 
-// event is what happened to the project: "created", "updated" or "deleted".
+// event is what happened to the project: "created", "updated", "deleted" or "restored".
 func (p *project) event(happened string) events.Event {
 	return events.Event{
 		Type: "project." + happened, SubjectID: p.ID, ProjectID: p.ID, Version: p.Version, Payload: p.proto(),

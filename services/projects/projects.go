@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
@@ -47,17 +48,23 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	defer func() { err = errors.Join(err, conn.Close()) }()
 
 	users := usersv1.NewUsersServiceClient(conn)
+	ended := auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
+		return users.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since}, grpc.WaitForReady(true))
+	})
 	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
 		keys, err := users.GetKeys(ctx, &usersv1.GetKeysRequest{})
 		return keys.GetJwks(), err
-	}))
+	}), ended)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
 			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{db}, users: users})
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
-		Jobs:         []func(context.Context){func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) }},
+		Jobs: []func(context.Context){
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { ended.Run(ctx, env.Log) },
+		},
 	})
 }
 

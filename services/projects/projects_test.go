@@ -195,6 +195,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 			_, err := s.projects.DeleteProject(ctx, &projectsv1.DeleteProjectRequest{Id: id})
 			return err
 		}},
+		{"restore", private, owns, func(ctx context.Context, id int64) error {
+			_, err := s.projects.RestoreProject(ctx, &projectsv1.RestoreProjectRequest{Id: id})
+			return err
+		}},
 	}
 	for _, tt := range tests {
 		for i, user := range everybody {

@@ -58,7 +58,7 @@ func (s *service) BatchGetProjects(ctx context.Context, req *projectsv1.BatchGet
 
 // ListProjects gives one page of the caller's projects, or of the public ones.
 func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjectsRequest) (*projectsv1.ListProjectsResponse, error) {
-	q, err := projectOrders().Query(req.GetPage())
+	q, err := projectOrders(req.GetDeleted()).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +70,7 @@ func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjects
 	p, err := s.store.list(ctx, projectFilter{
 		userID: auth.CallerFrom(ctx).UserID, public: req.GetVisibility() == projectsv1.Visibility_VISIBILITY_PUBLIC,
 		role: auth.Role(req.GetRole()), archived: req.Archived, search: req.GetSearch(),
+		deleted: req.GetDeleted(),
 	}, q)
 	if err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ func (s *service) CreateProject(ctx context.Context, req *projectsv1.CreateProje
 	p := &project{
 		Name: strings.TrimSpace(req.GetName()), Description: req.GetDescription(),
 		Visibility: cmp.Or(req.GetVisibility(), projectsv1.Visibility_VISIBILITY_PRIVATE),
-		OwnerID:    auth.CallerFrom(ctx).UserID,
+		OwnerID:    auth.CallerFrom(ctx).UserID, RequireIfMatch: req.GetRequireIfMatch(),
 	}
 	if err := p.check(); err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func (s *service) UpdateProject(ctx context.Context, req *projectsv1.UpdateProje
 		if p, err = s.require(ctx, req.GetId(), auth.UpdateProject); err != nil {
 			return err
 		}
-		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
+		if err := p.expect(req.GetExpectedVersion()); err != nil {
 			return err
 		}
 		before := *p
@@ -126,7 +127,7 @@ func (s *service) DeleteProject(ctx context.Context, req *projectsv1.DeleteProje
 		if err != nil {
 			return err
 		}
-		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
+		if err := p.expect(req.GetExpectedVersion()); err != nil {
 			return err
 		}
 		return s.store.remove(ctx, p)
@@ -135,6 +136,45 @@ func (s *service) DeleteProject(ctx context.Context, req *projectsv1.DeleteProje
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil
+}
+
+// RestoreProject takes a project out of the trash, and with it everything inside. Until then only its owner, who may,
+// knows that it is there.
+func (s *service) RestoreProject(ctx context.Context, req *projectsv1.RestoreProjectRequest) (*projectsv1.Project, error) {
+	var p *project
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		var err error
+		if p, err = s.store.projectOrTrash(ctx, auth.CallerFrom(ctx).UserID, req.GetId()); err != nil {
+			return err
+		}
+		live := p.DeletedAt.IsZero()
+		if err := p.role(ctx).Require(auth.DeleteProject, "project"); err != nil {
+			if !live {
+				return errs.Missing("project")
+			}
+			return err
+		}
+		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
+			return err
+		}
+		if live {
+			return write.Unchanged(ctx, s.store.db, "project", p.proto())
+		}
+		return s.store.restore(ctx, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.proto(), nil
+}
+
+// expect is nil if the expected version is the project's. 0 is no expectation, which is PreconditionRequired when the
+// project asks for one.
+func (p *project) expect(version int64) error {
+	if version == 0 && p.RequireIfMatch {
+		return errs.New(errs.PreconditionRequired, "This project takes changes only with the version that they are made to.")
+	}
+	return write.Expect(version, p.Version, "project")
 }
 
 // BatchGetAccess says what the caller is in each of the projects.
@@ -210,7 +250,9 @@ func (p *project) role(ctx context.Context) auth.Role {
 }
 
 func (p *project) access(ctx context.Context) *projectsv1.Access {
-	return &projectsv1.Access{ProjectId: p.ID, Role: projectsv1.Role(p.role(ctx)), Archived: !p.ArchivedAt.IsZero()}
+	return &projectsv1.Access{
+		ProjectId: p.ID, Role: projectsv1.Role(p.role(ctx)), Archived: !p.ArchivedAt.IsZero(), RequireIfMatch: p.RequireIfMatch,
+	}
 }
 
 // apply changes the fields that the request's mask names, and checks the outcome.
@@ -230,6 +272,8 @@ func (p *project) apply(req *projectsv1.UpdateProjectRequest) error {
 					p.ArchivedAt = now()
 				}
 			}
+		case "require_if_match":
+			p.RequireIfMatch = req.GetRequireIfMatch()
 		default:
 			return errs.InvalidField("update_mask", "%q can not be changed", field)
 		}

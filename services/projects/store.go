@@ -2,6 +2,7 @@ package projects
 
 import (
 	"context"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -24,10 +25,21 @@ type store struct{ db *postgres.DB }
 
 // visibleTo selects live projects together with the user's role in each.
 func (s store) visibleTo(userID int64) *bun.SelectQuery {
+	return s.withRole(userID).Where("p.deleted_at IS NULL")
+}
+
+// withRole selects projects, whether or not they are deleted, together with the user's role in each.
+func (s store) withRole(userID int64) *bun.SelectQuery {
 	return s.db.NewSelect().
 		ColumnExpr("?TableColumns, coalesce(mine.role, 0) AS role").
-		Join("LEFT JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", userID).
-		Where("p.deleted_at IS NULL")
+		Join("LEFT JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", userID)
+}
+
+// projectOrTrash gives one project, whether or not it is deleted, with the user's role in it.
+func (s store) projectOrTrash(ctx context.Context, userID, id int64) (*project, error) {
+	p := new(project)
+	err := s.withRole(userID).Model(p).Where("p.id = ?", id).Scan(ctx)
+	return p, postgres.Error(err, "project")
 }
 
 // get gives the projects among the ids that are not deleted, each with the user's role in it.
@@ -44,11 +56,17 @@ type projectFilter struct {
 	role     auth.Role
 	archived *bool
 	search   string
+	deleted  bool // the user's own deleted projects, and not the live ones
 }
 
 // list gives one page of projects.
 func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project]) (page.Page[*project], error) {
-	sel := s.visibleTo(f.userID)
+	sel := s.withRole(f.userID)
+	if f.deleted {
+		sel = sel.Where("p.deleted_at IS NOT NULL AND p.owner_id = ?", f.userID)
+	} else {
+		sel = sel.Where("p.deleted_at IS NULL")
+	}
 	if f.public {
 		sel = sel.Where("p.visibility = 2")
 	} else {
@@ -85,7 +103,7 @@ func (s store) create(ctx context.Context, p *project) error {
 func (s store) update(ctx context.Context, p *project) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		err := write.Row(ctx, tx.NewUpdate().Model(p).
-			Column("name", "description", "visibility", "archived_at").
+			Column("name", "description", "visibility", "archived_at", "require_if_match").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
 			Returning(moved))
@@ -99,8 +117,20 @@ func (s store) remove(ctx context.Context, p *project) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
-			Returning(moved))
+			Returning(moved+", deleted_at"))
 		return write.Changed(&emptypb.Empty{}, p.event("deleted")), err
+	})
+}
+
+// restore takes the project out of the trash at the version it was read at, or is write.ErrRaced.
+func (s store) restore(ctx context.Context, p *project) error {
+	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx.NewUpdate().Model(p).
+			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
+			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", p.ID, p.Version).
+			Returning(moved))
+		p.DeletedAt = time.Time{}
+		return write.Changed(p.proto(), p.event("restored")), err
 	})
 }
 

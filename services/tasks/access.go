@@ -2,12 +2,14 @@ package tasks
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"google.golang.org/grpc"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/write"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
 
@@ -36,19 +38,23 @@ func (s *service) access(ctx context.Context, projectIDs []int64, userIDs ...int
 	return a, nil
 }
 
-// ownProjects gives the projects that the caller is a member of.
-func (s *service) ownProjects(ctx context.Context) ([]int64, error) {
+// ownAccess says what the caller is in the projects that it is a member of.
+func (s *service) ownAccess(ctx context.Context) (access, error) {
 	answer, err := s.projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
 	if err != nil {
 		return nil, err
 	}
-	var ids []int64
+	a := make(access, len(answer.GetAccess()))
 	for _, in := range answer.GetAccess() {
-		if auth.Role(in.GetRole()).Allows(auth.ReadProject) {
-			ids = append(ids, in.GetProjectId())
-		}
+		a[in.GetProjectId()] = in
 	}
-	return ids, nil
+	return a, nil
+}
+
+// allowing gives the projects in which the caller's role allows this, sorted.
+func (a access) allowing(p auth.Permission) []int64 {
+	ids := slices.Sorted(maps.Keys(a))
+	return slices.DeleteFunc(ids, func(id int64) bool { return !a.allows(id, p) })
 }
 
 // require is nil if the caller may do this in the project. Otherwise it is NotFound for the noun when the project is
@@ -62,6 +68,20 @@ func (a access) require(projectID int64, p auth.Permission, noun string) error {
 		return errs.New(errs.Conflict, "The project is archived, and nothing in it can be changed.")
 	}
 	return nil
+}
+
+// allows reports whether the caller's role allows this in the project, be it archived or not.
+func (a access) allows(projectID int64, p auth.Permission) bool {
+	return auth.Role(a[projectID].GetRole()).Allows(p)
+}
+
+// expect is nil if the expected version is the present one. 0 is no expectation, which is PreconditionRequired in a
+// project that asks for one.
+func (a access) expect(projectID, expected, present int64, noun string) error {
+	if expected == 0 && a[projectID].GetRequireIfMatch() {
+		return errs.New(errs.PreconditionRequired, "This project takes changes only with the version that they are made to.")
+	}
+	return write.Expect(expected, present, noun)
 }
 
 // readable reports whether the caller may read the project.

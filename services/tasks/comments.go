@@ -41,6 +41,9 @@ func (s *service) BatchGetComments(ctx context.Context, req *tasksv1.BatchGetCom
 
 // ListComments gives one page of the comments on one task, or of those in all projects that the caller is a member of.
 func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsRequest) (*tasksv1.ListCommentsResponse, error) {
+	if req.GetDeleted() {
+		return s.listDeletedComments(ctx, req)
+	}
 	if req.GetTaskId() != 0 {
 		pages, err := s.BatchListComments(ctx, &tasksv1.BatchListCommentsRequest{
 			TaskIds: []int64{req.GetTaskId()}, Page: req.GetPage(), AuthorId: req.GetAuthorId(),
@@ -53,11 +56,11 @@ func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsReq
 		}
 		return nil, errs.Missing("task")
 	}
-	q, err := commentOrders().Query(req.GetPage())
+	q, err := commentOrders(false).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
-	projects, err := s.ownProjects(ctx)
+	projects, err := s.listed(ctx, 0, auth.ReadProject)
 	if err != nil {
 		return nil, err
 	}
@@ -68,12 +71,46 @@ func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsReq
 	return &tasksv1.ListCommentsResponse{Comments: protos(p.Rows), Page: pageInfo(p)}, nil
 }
 
+// listDeletedComments gives one page of the comments that the caller may restore.
+func (s *service) listDeletedComments(ctx context.Context, req *tasksv1.ListCommentsRequest) (*tasksv1.ListCommentsResponse, error) {
+	q, err := commentOrders(true).Query(req.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	var a access
+	if req.GetTaskId() == 0 {
+		a, err = s.ownAccess(ctx)
+	} else {
+		a, err = s.accessToTrash(ctx, req.GetTaskId())
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.store.deletedComments(ctx, trashFilter{
+		userID: auth.CallerFrom(ctx).UserID, taskID: req.GetTaskId(), authorID: req.GetAuthorId(),
+		projects: a.allowing(auth.WriteComments), moderated: a.allowing(auth.ModerateComment),
+	}, q)
+	if err != nil {
+		return nil, err
+	}
+	return &tasksv1.ListCommentsResponse{Comments: protos(p.Rows), Page: pageInfo(p)}, nil
+}
+
+// accessToTrash is the caller's access to the project of the task, whose comments the caller may write.
+func (s *service) accessToTrash(ctx context.Context, taskID int64) (access, error) {
+	t, a, err := s.require(ctx, taskID, auth.ReadProject)
+	if err != nil {
+		return nil, err
+	}
+	return a, auth.Role(a[t.ProjectID].GetRole()).Require(auth.WriteComments, "task")
+}
+
 // BatchListComments gives the same page of several tasks' comments.
 func (s *service) BatchListComments(ctx context.Context, req *tasksv1.BatchListCommentsRequest) (*tasksv1.BatchListCommentsResponse, error) {
 	if len(req.GetTaskIds()) > maxBatch {
 		return nil, errs.InvalidField("task_ids", "must be at most %d", maxBatch)
 	}
-	q, err := commentOrders().Query(req.GetPage())
+	q, err := commentOrders(false).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -119,14 +156,17 @@ func (s *service) UpdateComment(ctx context.Context, req *tasksv1.UpdateCommentR
 	}
 	var c *comment
 	err := write.Retry(ctx, func(ctx context.Context) error {
-		var err error
-		if c, _, err = s.requireComment(ctx, req.GetId(), auth.WriteComments); err != nil {
+		var (
+			a   access
+			err error
+		)
+		if c, a, err = s.requireComment(ctx, req.GetId(), auth.WriteComments); err != nil {
 			return err
 		}
 		if c.AuthorID != auth.CallerFrom(ctx).UserID {
 			return errs.New(errs.Denied, "Only its author may change a comment.")
 		}
-		if err := write.Expect(req.GetExpectedVersion(), c.Version, "comment"); err != nil {
+		if err := a.expect(c.ProjectID, req.GetExpectedVersion(), c.Version, "comment"); err != nil {
 			return err
 		}
 		if len(req.GetUpdateMask().GetPaths()) == 0 || c.Body == req.GetBody() {
@@ -148,12 +188,10 @@ func (s *service) DeleteComment(ctx context.Context, req *tasksv1.DeleteCommentR
 		if err != nil {
 			return err
 		}
-		if c.AuthorID != auth.CallerFrom(ctx).UserID {
-			if err := a.require(c.ProjectID, auth.ModerateComment, "comment"); err != nil {
-				return err
-			}
+		if err := mayRemove(ctx, a, c); err != nil {
+			return err
 		}
-		if err := write.Expect(req.GetExpectedVersion(), c.Version, "comment"); err != nil {
+		if err := a.expect(c.ProjectID, req.GetExpectedVersion(), c.Version, "comment"); err != nil {
 			return err
 		}
 		return s.store.removeComment(ctx, c)
@@ -162,6 +200,46 @@ func (s *service) DeleteComment(ctx context.Context, req *tasksv1.DeleteCommentR
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil
+}
+
+// RestoreComment takes a comment out of the trash. Whoever may delete it may.
+func (s *service) RestoreComment(ctx context.Context, req *tasksv1.RestoreCommentRequest) (*tasksv1.Comment, error) {
+	var c *comment
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		var err error
+		if c, err = s.store.commentOrTrash(ctx, req.GetId()); err != nil {
+			return err
+		}
+		a, err := s.access(ctx, []int64{c.ProjectID})
+		if err != nil {
+			return err
+		}
+		if err := a.require(c.ProjectID, auth.WriteComments, "comment"); err != nil {
+			return err
+		}
+		if err := mayRemove(ctx, a, c); err != nil {
+			return err
+		}
+		if err := write.Expect(req.GetExpectedVersion(), c.Version, "comment"); err != nil {
+			return err
+		}
+		if c.DeletedAt.IsZero() {
+			return write.Unchanged(ctx, s.store.db, "comment", c.proto())
+		}
+		return s.store.restoreComment(ctx, c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.proto(), nil
+}
+
+// mayRemove is nil for the comment's author, and for whoever moderates.
+func mayRemove(ctx context.Context, a access, c *comment) error {
+	if c.AuthorID == auth.CallerFrom(ctx).UserID {
+		return nil
+	}
+	return a.require(c.ProjectID, auth.ModerateComment, "comment")
 }
 
 // requireComment gives a comment in whose project the caller may do this.

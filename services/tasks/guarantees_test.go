@@ -202,15 +202,15 @@ func TestEveryChangeHasItsEvent(t *testing.T) {
 	}
 }
 
-// encoded is a message as text, without the time of a deletion, which its answer does not tell.
+// encoded is a message as text, without the times of a deletion, which its answer does not tell.
 func encoded(t *testing.T, m proto.Message) string {
 	t.Helper()
 	m = proto.Clone(m)
 	switch m := m.(type) {
 	case *tasksv1.Task:
-		m.UpdatedAt = nil
+		m.UpdatedAt, m.DeletedAt = nil, nil
 	case *tasksv1.Comment:
-		m.UpdatedAt = nil
+		m.UpdatedAt, m.DeletedAt = nil, nil
 	}
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {

@@ -35,11 +35,12 @@ type task struct {
 	DueDate     *date
 	Position    string
 	CompletedAt time.Time `bun:",nullzero"`
+	DeletedAt   time.Time `bun:",nullzero"`
 }
 
 // taskOrders are the orders that lists of tasks offer.
-func taskOrders() page.List[*task] {
-	return page.List[*task]{
+func taskOrders(deleted bool) page.List[*task] {
+	orders := page.List[*task]{
 		{Name: "id", Expr: "t.id", Kind: page.Int, Value: func(t *task) any { return t.ID }},
 		{Name: "number", Expr: "t.number", Kind: page.Int, Value: func(t *task) any { return t.Number }},
 		{Name: "title", Expr: "t.title", Kind: page.Text, Value: func(t *task) any { return t.Title }},
@@ -49,6 +50,12 @@ func taskOrders() page.List[*task] {
 		{Name: "created_at", Expr: "t.created_at", Kind: page.Time, Value: func(t *task) any { return t.CreatedAt }},
 		{Name: "updated_at", Expr: "t.updated_at", Kind: page.Time, Value: func(t *task) any { return t.UpdatedAt }},
 	}
+	if deleted {
+		orders = append(orders, page.Field[*task]{
+			Name: "deleted_at", Expr: "t.deleted_at", Kind: page.Time, Value: func(t *task) any { return t.DeletedAt },
+		})
+	}
+	return orders
 }
 
 // dueDate puts the tasks without a due date behind all others, as the index tasks_due_date does.
@@ -60,10 +67,33 @@ func (t *task) proto() *tasksv1.Task {
 		ProjectId: t.ProjectID, Number: t.Number, Title: t.Title, Description: t.Description, Status: t.Status,
 		Priority: t.Priority, Labels: t.Labels, AssigneeId: t.AssigneeID, CreatorId: t.CreatorID, ParentId: t.ParentID,
 		DueDate: (*string)(t.DueDate), Position: t.Position, CompletedAt: timestamp(t.CompletedAt),
+		DeletedAt: timestamp(t.DeletedAt),
 	}
 }
 
-// event is what happened to the task: "created", "updated" or "deleted".
+// fields are what an update may change, as JSON for Postgres.
+type fields struct {
+	ID          int64            `json:"id"`
+	Version     int64            `json:"version"`
+	Title       string           `json:"title"`
+	Description string           `json:"description"`
+	Status      tasksv1.Status   `json:"status"`
+	Priority    tasksv1.Priority `json:"priority"`
+	Labels      []string         `json:"labels"`
+	AssigneeID  *int64           `json:"assignee_id"`
+	ParentID    *int64           `json:"parent_id"`
+	DueDate     *date            `json:"due_date"`
+	CompletedAt time.Time        `json:"completed_at,omitzero"`
+}
+
+func (t *task) fields() fields {
+	return fields{
+		ID: t.ID, Version: t.Version, Title: t.Title, Description: t.Description, Status: t.Status, Priority: t.Priority,
+		Labels: t.Labels, AssigneeID: t.AssigneeID, ParentID: t.ParentID, DueDate: t.DueDate, CompletedAt: t.CompletedAt,
+	}
+}
+
+// event is what happened to the task: "created", "updated", "moved", "deleted" or "restored".
 func (t *task) event(happened string) events.Event {
 	return events.Event{
 		Type: "task." + happened, SubjectID: t.ID, ProjectID: t.ProjectID, Version: t.Version, Payload: t.proto(),
@@ -82,28 +112,36 @@ type comment struct {
 	TaskID    int64
 	AuthorID  int64
 	Body      string
+	DeletedAt time.Time `bun:",nullzero"`
 
 	// Total is the number of comments in the list that the comment is from, where it was asked for.
 	Total *int64 `bun:",scanonly"`
 }
 
 // commentOrders are the orders that lists of comments offer.
-func commentOrders() page.List[*comment] {
-	return page.List[*comment]{
+func commentOrders(deleted bool) page.List[*comment] {
+	orders := page.List[*comment]{
 		{Name: "id", Expr: "c.id", Kind: page.Int, Value: func(c *comment) any { return c.ID }},
 		{Name: "created_at", Expr: "c.created_at", Kind: page.Time, Value: func(c *comment) any { return c.CreatedAt }},
 		{Name: "updated_at", Expr: "c.updated_at", Kind: page.Time, Value: func(c *comment) any { return c.UpdatedAt }},
 	}
+	if deleted {
+		orders = append(orders, page.Field[*comment]{
+			Name: "deleted_at", Expr: "c.deleted_at", Kind: page.Time, Value: func(c *comment) any { return c.DeletedAt },
+		})
+	}
+	return orders
 }
 
 func (c *comment) proto() *tasksv1.Comment {
 	return &tasksv1.Comment{
 		Id: c.ID, Version: c.Version, CreatedAt: timestamppb.New(c.CreatedAt), UpdatedAt: timestamppb.New(c.UpdatedAt),
 		TaskId: c.TaskID, AuthorId: c.AuthorID, Body: c.Body, ProjectId: c.ProjectID,
+		DeletedAt: timestamp(c.DeletedAt),
 	}
 }
 
-// event is what happened to the comment: "created", "updated" or "deleted".
+// event is what happened to the comment: "created", "updated", "deleted" or "restored".
 func (c *comment) event(happened string) events.Event {
 	return events.Event{
 		Type: "comment." + happened, SubjectID: c.ID, ProjectID: c.ProjectID, Version: c.Version, Payload: c.proto(),

@@ -11,10 +11,10 @@ import (
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
-// scene is what one cell of the policy table acts on: a project with a task, a comment of the caller's and one of
+// scene is what one cell of the policy table acts on: a project with two tasks, and on the second a comment of the caller's and one of
 // somebody else's.
 type scene struct {
-	project, task, own, other int64
+	project, first, task, own, other int64
 }
 
 func TestWhoMayDoWhat(t *testing.T) {
@@ -90,6 +90,35 @@ func TestWhoMayDoWhat(t *testing.T) {
 			_, err := s.tasks.DeleteTask(ctx, &tasksv1.DeleteTaskRequest{Id: in.task})
 			return err
 		}},
+		{"list deleted tasks", outcomes{
+			[]errs.Code{ok, ok, ok, denied, denied, hidden, ok},
+			[]errs.Code{ok, ok, ok, denied, denied, denied, ok},
+			[]errs.Code{ok, ok, ok, denied, denied, hidden, ok},
+		}, func(ctx context.Context, in scene) error {
+			_, err := s.tasks.ListTasks(ctx, &tasksv1.ListTasksRequest{ProjectId: in.project, Filter: &tasksv1.TaskFilter{Deleted: true}})
+			return err
+		}},
+		{"restore a task", writes, func(ctx context.Context, in scene) error {
+			s.trash("tasks", in.task)
+			_, err := s.tasks.RestoreTask(ctx, &tasksv1.RestoreTaskRequest{Id: in.task})
+			return err
+		}},
+		{"move a task", writes, func(ctx context.Context, in scene) error {
+			_, err := s.tasks.MoveTask(ctx, &tasksv1.MoveTaskRequest{Id: in.task, BeforeId: &in.first})
+			return err
+		}},
+		{"create tasks", writes, func(ctx context.Context, in scene) error {
+			_, err := s.tasks.BatchCreateTasks(ctx, &tasksv1.BatchCreateTasksRequest{
+				Requests: []*tasksv1.CreateTaskRequest{{ProjectId: in.project, Title: "New"}},
+			})
+			return err
+		}},
+		{"update tasks", writes, func(ctx context.Context, in scene) error {
+			_, err := s.tasks.BatchUpdateTasks(ctx, &tasksv1.BatchUpdateTasksRequest{
+				Requests: []*tasksv1.UpdateTaskRequest{{Id: in.task, Title: "New", UpdateMask: mask("title")}},
+			})
+			return err
+		}},
 		{"get a comment", reads, func(ctx context.Context, in scene) error {
 			_, err := s.tasks.GetComment(ctx, &tasksv1.GetCommentRequest{Id: in.other})
 			return err
@@ -126,6 +155,24 @@ func TestWhoMayDoWhat(t *testing.T) {
 			_, err := s.tasks.DeleteComment(ctx, &tasksv1.DeleteCommentRequest{Id: in.other})
 			return err
 		}},
+		{"list deleted comments", outcomes{
+			[]errs.Code{ok, ok, ok, ok, denied, hidden, ok},
+			[]errs.Code{ok, ok, ok, ok, denied, denied, ok},
+			[]errs.Code{ok, ok, ok, ok, denied, hidden, ok},
+		}, func(ctx context.Context, in scene) error {
+			_, err := s.tasks.ListComments(ctx, &tasksv1.ListCommentsRequest{TaskId: in.task, Deleted: true})
+			return err
+		}},
+		{"restore one's own comment", comments, func(ctx context.Context, in scene) error {
+			s.trash("comments", in.own)
+			_, err := s.tasks.RestoreComment(ctx, &tasksv1.RestoreCommentRequest{Id: in.own})
+			return err
+		}},
+		{"restore another's comment", moderates, func(ctx context.Context, in scene) error {
+			s.trash("comments", in.other)
+			_, err := s.tasks.RestoreComment(ctx, &tasksv1.RestoreCommentRequest{Id: in.other})
+			return err
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,9 +194,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 func (s *suite) scene(where string, user int64) scene {
 	s.Helper()
 	const somebody = 20
-	task := s.task(&tasksv1.CreateTaskRequest{ProjectId: s.project()})
+	first := s.task(&tasksv1.CreateTaskRequest{ProjectId: s.project()})
+	task := s.task(&tasksv1.CreateTaskRequest{ProjectId: first.GetProjectId()})
 	in := scene{
-		project: task.GetProjectId(), task: task.GetId(), own: s.comment(task, user), other: s.comment(task, somebody),
+		first: first.GetId(), project: task.GetProjectId(), task: task.GetId(), own: s.comment(task, user), other: s.comment(task, somebody),
 	}
 	switch where {
 	case "public":

@@ -67,7 +67,7 @@ func (s *service) readable(ctx context.Context, ids []int64, field string) ([]*t
 
 // ListTasks gives one page of the tasks of one project, or of all that the caller is a member of.
 func (s *service) ListTasks(ctx context.Context, req *tasksv1.ListTasksRequest) (*tasksv1.ListTasksResponse, error) {
-	q, err := taskOrders().Query(req.GetPage())
+	q, err := taskOrders(req.GetFilter().GetDeleted()).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +75,7 @@ func (s *service) ListTasks(ctx context.Context, req *tasksv1.ListTasksRequest) 
 	if err != nil {
 		return nil, err
 	}
-	projects := []int64{req.GetProjectId()}
-	if req.GetProjectId() == 0 {
-		projects, err = s.ownProjects(ctx)
-	} else {
-		err = s.requireProject(ctx, req.GetProjectId(), auth.ReadProject)
-	}
+	projects, err := s.listed(ctx, req.GetProjectId(), f.permission())
 	if err != nil {
 		return nil, err
 	}
@@ -91,12 +86,33 @@ func (s *service) ListTasks(ctx context.Context, req *tasksv1.ListTasksRequest) 
 	return &tasksv1.ListTasksResponse{Tasks: protos(p.Rows), Page: pageInfo(p)}, nil
 }
 
+// listed gives the project, which must allow this, or for 0 those of the caller's that do.
+func (s *service) listed(ctx context.Context, projectID int64, p auth.Permission) ([]int64, error) {
+	if projectID == 0 {
+		a, err := s.ownAccess(ctx)
+		return a.allowing(p), err
+	}
+	a, err := s.access(ctx, []int64{projectID})
+	if err != nil {
+		return nil, err
+	}
+	return []int64{projectID}, auth.Role(a[projectID].GetRole()).Require(p, "project")
+}
+
+// permission is what a list with the filter takes: the trash is for those who could have put something into it.
+func (f taskFilter) permission() auth.Permission {
+	if f.deleted {
+		return auth.DeleteTasks
+	}
+	return auth.ReadProject
+}
+
 // BatchListTasks gives the same page of several projects' tasks.
 func (s *service) BatchListTasks(ctx context.Context, req *tasksv1.BatchListTasksRequest) (*tasksv1.BatchListTasksResponse, error) {
 	if len(req.GetProjectIds()) > maxProjects {
 		return nil, errs.InvalidField("project_ids", "must be at most %d", maxProjects)
 	}
-	q, err := taskOrders().Query(req.GetPage())
+	q, err := taskOrders(req.GetFilter().GetDeleted()).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +125,7 @@ func (s *service) BatchListTasks(ctx context.Context, req *tasksv1.BatchListTask
 	if err != nil {
 		return nil, err
 	}
-	projects = slices.DeleteFunc(projects, func(id int64) bool { return !a.readable(id) })
-	pages, err := s.store.tasksOf(ctx, projects, f, q)
+	pages, err := s.store.tasksOf(ctx, a.allowing(f.permission()), f, q)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +141,10 @@ func (s *service) BatchListSubtasks(ctx context.Context, req *tasksv1.BatchListS
 	if req.GetFilter() != nil && req.Filter.ParentId != nil {
 		return nil, errs.InvalidField("parent_id", "can not be together with task_ids")
 	}
-	q, err := taskOrders().Query(req.GetPage())
+	if req.GetFilter().GetDeleted() {
+		return nil, errs.InvalidField("deleted", "can not be together with task_ids")
+	}
+	q, err := taskOrders(false).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +167,8 @@ func (s *service) BatchListSubtasks(ctx context.Context, req *tasksv1.BatchListS
 	return answer, nil
 }
 
-// CreateTask adds a task to a project.
-func (s *service) CreateTask(ctx context.Context, req *tasksv1.CreateTaskRequest) (*tasksv1.Task, error) {
+// newTask is the task that a request asks for, as far as the request alone can tell.
+func newTask(ctx context.Context, req *tasksv1.CreateTaskRequest) (*task, error) {
 	t := &task{
 		ProjectID: req.GetProjectId(), Title: strings.TrimSpace(req.GetTitle()), Description: req.GetDescription(),
 		Status:   cmp.Or(req.GetStatus(), tasksv1.Status_STATUS_TODO),
@@ -162,7 +180,13 @@ func (s *service) CreateTask(ctx context.Context, req *tasksv1.CreateTaskRequest
 	var c errs.Check
 	c.That(t.ProjectID > 0, "project_id", "must be the id of a project")
 	t.check(&c, "title", "description", "status", "priority", "labels", "assignee_id", "parent_id", "due_date")
-	if err := c.Err(); err != nil {
+	return t, c.Err()
+}
+
+// CreateTask adds a task to a project.
+func (s *service) CreateTask(ctx context.Context, req *tasksv1.CreateTaskRequest) (*tasksv1.Task, error) {
+	t, err := newTask(ctx, req)
+	if err != nil {
 		return nil, err
 	}
 	a, err := s.access(ctx, []int64{t.ProjectID}, given(t.AssigneeID)...)
@@ -196,7 +220,7 @@ func (s *service) UpdateTask(ctx context.Context, req *tasksv1.UpdateTaskRequest
 		if t, a, err = s.require(ctx, req.GetId(), auth.WriteTasks, given(u.AssigneeID)...); err != nil {
 			return err
 		}
-		if err := write.Expect(req.GetExpectedVersion(), t.Version, "task"); err != nil {
+		if err := a.expect(t.ProjectID, req.GetExpectedVersion(), t.Version, "task"); err != nil {
 			return err
 		}
 		before := t.proto()
@@ -221,11 +245,11 @@ func (s *service) UpdateTask(ctx context.Context, req *tasksv1.UpdateTaskRequest
 // DeleteTask deletes a task softly, and with it its comments, which are read through it.
 func (s *service) DeleteTask(ctx context.Context, req *tasksv1.DeleteTaskRequest) (*emptypb.Empty, error) {
 	err := write.Retry(ctx, func(ctx context.Context) error {
-		t, _, err := s.require(ctx, req.GetId(), auth.DeleteTasks)
+		t, a, err := s.require(ctx, req.GetId(), auth.DeleteTasks)
 		if err != nil {
 			return err
 		}
-		if err := write.Expect(req.GetExpectedVersion(), t.Version, "task"); err != nil {
+		if err := a.expect(t.ProjectID, req.GetExpectedVersion(), t.Version, "task"); err != nil {
 			return err
 		}
 		return s.store.removeTask(ctx, t)
@@ -234,6 +258,36 @@ func (s *service) DeleteTask(ctx context.Context, req *tasksv1.DeleteTaskRequest
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil
+}
+
+// RestoreTask takes a task out of the trash, and with it its comments. A restored task is in its old place, and below
+// its old parent.
+func (s *service) RestoreTask(ctx context.Context, req *tasksv1.RestoreTaskRequest) (*tasksv1.Task, error) {
+	var t *task
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		var err error
+		if t, err = s.store.taskOrTrash(ctx, req.GetId()); err != nil {
+			return err
+		}
+		a, err := s.access(ctx, []int64{t.ProjectID})
+		if err != nil {
+			return err
+		}
+		if err := a.require(t.ProjectID, auth.DeleteTasks, "task"); err != nil {
+			return err
+		}
+		if err := write.Expect(req.GetExpectedVersion(), t.Version, "task"); err != nil {
+			return err
+		}
+		if t.DeletedAt.IsZero() {
+			return write.Unchanged(ctx, s.store.db, "task", t.proto())
+		}
+		return s.store.restoreTask(ctx, t)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t.proto(), nil
 }
 
 // require gives a task with which the caller may do this, and what is known of the caller and the users in its project.
@@ -247,15 +301,6 @@ func (s *service) require(ctx context.Context, id int64, p auth.Permission, user
 		return nil, nil, err
 	}
 	return t, a, a.require(t.ProjectID, p, "task")
-}
-
-// requireProject is nil if the caller may do this in the project.
-func (s *service) requireProject(ctx context.Context, id int64, p auth.Permission) error {
-	a, err := s.access(ctx, []int64{id})
-	if err != nil {
-		return err
-	}
-	return a.require(id, p, "project")
 }
 
 // taskUpdate is what an update asks for: the fields, and the task that has them.
@@ -377,7 +422,7 @@ func newTaskFilter(req *tasksv1.TaskFilter) (taskFilter, error) {
 	f := taskFilter{
 		completed: req.Completed, labels: req.GetLabels(), assigneeID: req.AssigneeId, parentID: req.ParentId,
 		creatorID: req.GetCreatorId(), dueBefore: date(req.GetDueBefore()), dueAfter: date(req.GetDueAfter()),
-		search: req.GetSearch(),
+		search: req.GetSearch(), deleted: req.GetDeleted(),
 	}
 	var c errs.Check
 	for _, s := range req.GetStatuses() {

@@ -2,13 +2,19 @@ package tasks
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -19,8 +25,17 @@ type store struct{ db *postgres.DB }
 
 // task gives one task that is not deleted.
 func (s store) task(ctx context.Context, id int64) (*task, error) {
+	t, err := s.taskOrTrash(ctx, id)
+	if err == nil && !t.DeletedAt.IsZero() {
+		return nil, errs.Missing("task")
+	}
+	return t, err
+}
+
+// taskOrTrash gives one task, whether or not it is deleted.
+func (s store) taskOrTrash(ctx context.Context, id int64) (*task, error) {
 	t := new(task)
-	err := s.db.NewSelect().Model(t).Where("t.id = ? AND t.deleted_at IS NULL", id).Scan(ctx)
+	err := s.db.NewSelect().Model(t).Where("t.id = ?", id).Scan(ctx)
 	return t, postgres.Error(err, "task")
 }
 
@@ -41,10 +56,15 @@ type taskFilter struct {
 	dueBefore, dueAfter  date
 	updatedSince         time.Time
 	search               string
+	deleted              bool // only deleted tasks, and not only live ones
 }
 
 func (f taskFilter) narrow(s *bun.SelectQuery) *bun.SelectQuery {
-	s = s.Where("t.deleted_at IS NULL")
+	if f.deleted {
+		s = s.Where("t.deleted_at IS NOT NULL")
+	} else {
+		s = s.Where("t.deleted_at IS NULL")
+	}
 	if len(f.statuses) > 0 { // IN, because one alone is an equality then, whose rows come in order from an index
 		s = s.Where("t.status IN (?)", bun.List(f.statuses))
 	}
@@ -117,17 +137,198 @@ func (s store) createTask(ctx context.Context, t *task) error {
 		if err := checkParent(ctx, tx, t); err != nil {
 			return write.Change{}, err
 		}
-		// The counter's row stays locked until the commit: no number is skipped, and positions are as the numbers.
-		err := tx.NewRaw(`INSERT INTO counters AS c (project_id, last_number) VALUES (?, 1)
-			ON CONFLICT (project_id) DO UPDATE SET last_number = c.last_number + 1 RETURNING last_number`, t.ProjectID).
-			Scan(ctx, &t.Number)
-		if err != nil {
+		if err := number(ctx, tx, []*task{t}); err != nil {
 			return write.Change{}, err
 		}
-		t.Position = appended(t.Number)
-		_, err = tx.NewInsert().Model(t).Returning("id, version, created_at, updated_at").Exec(ctx)
+		_, err := tx.NewInsert().Model(t).Returning("id, version, created_at, updated_at").Exec(ctx)
 		return write.Changed(t.proto(), t.event("created")), err
 	})
+}
+
+// createTasks adds those of the tasks whose request has not failed, as createTask does. What fails here becomes a
+// failure too; answer says what becomes of the failures, and ends the transaction if it is an error.
+func (s store) createTasks(ctx context.Context, tasks []*task, failed failures, answer func() (proto.Message, error)) error {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		if err := checkParents(ctx, tx, tasks, failed); err != nil {
+			return write.Change{}, err
+		}
+		good := of(failed, tasks)
+		if _, err := answer(); err != nil || len(good) == 0 {
+			return changedTasks(nil, "", answer)
+		}
+		if err := number(ctx, tx, good); err != nil {
+			return write.Change{}, err
+		}
+		if _, err := tx.NewInsert().Model(&good).Returning("id, version, created_at, updated_at").Exec(ctx); err != nil {
+			return write.Change{}, err
+		}
+		return changedTasks(good, "created", answer)
+	})
+}
+
+// changedTasks is the Change of a write to several tasks.
+func changedTasks(tasks []*task, happened string, answer func() (proto.Message, error)) (write.Change, error) {
+	a, err := answer()
+	return write.Changed(a, mapped(tasks, func(t *task) events.Event { return t.event(happened) })...), err
+}
+
+// checkParents makes a failure of each new task whose parent is no task of the same project that is not deleted.
+func checkParents(ctx context.Context, tx bun.Tx, tasks []*task, failed failures) error {
+	var ids []int64
+	for _, t := range of(failed, tasks) {
+		ids = append(ids, given(t.ParentID)...)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var parents []*task
+	err := tx.NewSelect().Model(&parents).Column("id", "project_id").
+		Where("t.id = ANY(?) AND t.deleted_at IS NULL", pgdialect.Array(ids)).Scan(ctx)
+	if err != nil {
+		return err
+	}
+	projects := make(map[int64]int64, len(parents))
+	for _, p := range parents {
+		projects[p.ID] = p.ProjectID
+	}
+	for i, t := range tasks {
+		if _, done := failed[i]; !done && t.ParentID != nil && projects[*t.ParentID] != t.ProjectID {
+			failed[i] = errNoParent()
+		}
+	}
+	return nil
+}
+
+// updateTasks writes those of the changes whose request has not failed over the versions they were read at, or is
+// write.ErrRaced. What fails here becomes a failure too; answer says what becomes of the failures, and ends the
+// transaction if it is an error.
+func (s store) updateTasks(ctx context.Context, changes []change, failed failures, answer func() (proto.Message, error)) error {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		good := of(failed, changes)
+		moves := slices.DeleteFunc(slices.Clone(good), func(c change) bool { return !c.parent })
+		if err := lockCounters(ctx, tx, distinct(moves, func(c change) int64 { return c.ProjectID })...); err != nil {
+			return write.Change{}, err
+		}
+		if err := lockTasks(ctx, tx, mapped(good, func(c change) int64 { return c.ID })); err != nil {
+			return write.Change{}, err
+		}
+		if err := moveTasks(ctx, tx, changes, failed); err != nil {
+			return write.Change{}, err
+		}
+		var changed []*task
+		for _, c := range of(failed, changes) {
+			if c.any {
+				changed = append(changed, c.task)
+			}
+		}
+		if _, err := answer(); err != nil || len(changed) == 0 {
+			return changedTasks(nil, "", answer)
+		}
+		if err := overwrite(ctx, tx, changed); err != nil {
+			return write.Change{}, err
+		}
+		return changedTasks(changed, "updated", answer)
+	})
+}
+
+// moveTasks gives tasks their other parents, one after the other, so that each is checked against those before it.
+func moveTasks(ctx context.Context, tx bun.Tx, changes []change, failed failures) error {
+	for i, c := range changes {
+		if _, done := failed[i]; done || !c.parent {
+			continue
+		}
+		if err := checkParent(ctx, tx, c.task); err != nil {
+			if err := failed.add(i, err); err != nil {
+				return err
+			}
+			continue
+		}
+		_, err := tx.NewUpdate().Model(c.task).Column("parent_id").Where("id = ? AND version = ?", c.ID, c.Version).Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overwrite writes the tasks' fields over the versions they were read at, or is write.ErrRaced.
+func overwrite(ctx context.Context, tx bun.Tx, tasks []*task) error {
+	data, err := json.Marshal(mapped(tasks, (*task).fields))
+	if err != nil {
+		return fmt.Errorf("encode tasks: %w", err)
+	}
+	var rows []struct {
+		ID, Version int64
+		UpdatedAt   time.Time
+	}
+	err = tx.NewRaw(`UPDATE tasks AS t SET title = d.title, description = d.description, status = d.status,
+			priority = d.priority, labels = d.labels, assignee_id = d.assignee_id, parent_id = d.parent_id,
+			due_date = d.due_date, completed_at = d.completed_at, version = t.version + 1, updated_at = now()
+		FROM jsonb_to_recordset(?::jsonb) AS d(id bigint, version bigint, title text, description text, status smallint,
+			priority smallint, labels text[], assignee_id bigint, parent_id bigint, due_date date, completed_at timestamptz)
+		WHERE t.id = d.id AND t.version = d.version AND t.deleted_at IS NULL
+		RETURNING t.id, t.version, t.updated_at`, string(data)).Scan(ctx, &rows)
+	if err != nil {
+		return err
+	}
+	if len(rows) != len(tasks) {
+		return write.ErrRaced
+	}
+	byID := make(map[int64]*task, len(tasks))
+	for _, t := range tasks {
+		byID[t.ID] = t
+	}
+	for _, r := range rows {
+		byID[r.ID].Version, byID[r.ID].UpdatedAt = r.Version, r.UpdatedAt
+	}
+	return nil
+}
+
+// number gives new tasks the next numbers of their projects, in this order, and the places behind all others. The
+// counters' rows stay locked until the commit: no number is skipped, and no place is given twice.
+func number(ctx context.Context, tx bun.Tx, tasks []*task) error {
+	byProject := make(map[int64][]*task)
+	for _, t := range tasks {
+		byProject[t.ProjectID] = append(byProject[t.ProjectID], t)
+	}
+	ids := slices.Sorted(maps.Keys(byProject)) // all lock in this order, so that nobody waits for each other
+	counts := make([]int64, 0, len(ids))
+	for _, id := range ids {
+		counts = append(counts, int64(len(byProject[id])))
+	}
+	var counters []struct{ ProjectID, LastNumber, LastPlace int64 }
+	err := tx.NewRaw(`INSERT INTO counters AS c (project_id, last_number, last_place)
+		SELECT id, n, n FROM unnest(?::bigint[], ?::bigint[]) AS given(id, n) ORDER BY id
+		ON CONFLICT (project_id) DO UPDATE SET
+			last_number = c.last_number + excluded.last_number, last_place = c.last_place + excluded.last_place
+		RETURNING project_id, last_number, last_place`, pgdialect.Array(ids), pgdialect.Array(counts)).Scan(ctx, &counters)
+	if err != nil {
+		return err
+	}
+	for _, c := range counters {
+		of := byProject[c.ProjectID]
+		for i, t := range of {
+			before := int64(len(of) - 1 - i)
+			t.Number, t.Position = c.LastNumber-before, place(c.LastPlace-before)
+		}
+	}
+	return nil
+}
+
+// lockCounters makes all that gives numbers, places or parents in the projects wait for the end of the transaction.
+func lockCounters(ctx context.Context, tx bun.Tx, projectIDs ...int64) error {
+	if len(projectIDs) == 0 {
+		return nil
+	}
+	_, err := tx.NewRaw("SELECT FROM counters WHERE project_id = ANY(?) ORDER BY project_id FOR UPDATE", pgdialect.Array(projectIDs)).
+		Exec(ctx)
+	return err
+}
+
+// lockTasks locks the tasks, all in one order, so that no two transactions wait for each other.
+func lockTasks(ctx context.Context, tx bun.Tx, ids []int64) error {
+	_, err := tx.NewRaw("SELECT FROM tasks WHERE id = ANY(?) ORDER BY id FOR UPDATE", pgdialect.Array(ids)).Exec(ctx)
+	return err
 }
 
 // updateTask writes the task's fields over the version it was read at, or is write.ErrRaced. A task that moves gets
@@ -136,7 +337,7 @@ func (s store) updateTask(ctx context.Context, t *task, moves bool) error {
 	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		if moves {
 			// One at a time in a project: two moves at once could each find no cycle, and make one together.
-			if _, err := tx.NewRaw("SELECT FROM counters WHERE project_id = ? FOR UPDATE", t.ProjectID).Exec(ctx); err != nil {
+			if err := lockCounters(ctx, tx, t.ProjectID); err != nil {
 				return write.Change{}, err
 			}
 			if err := checkParent(ctx, tx, t); err != nil {
@@ -169,12 +370,75 @@ func checkParent(ctx context.Context, tx bun.Tx, t *task) error {
 	case err != nil:
 		return err
 	case !found:
-		return errs.InvalidField("parent_id", "names no task of this project")
+		return errNoParent()
 	case cycle:
 		return errs.InvalidField("parent_id", "must not be the task itself or one below it")
 	}
 	return nil
 }
+
+// neighbours are the positions around a task's new place.
+type neighbours struct {
+	Own           *string // the task's; nil when it has changed since it was read
+	After, Before *string // those of the tasks that the move names; nil when there is no such task
+	Next          *string // of whatever follows After, or precedes Before, other than the task itself; nil at the board's end
+	Previous      *string
+}
+
+// moveTask gives the task, at the version it was read at, the place that the move asks for, and the status that it has
+// now; or is write.ErrRaced. A task that is in its place and had the status already stays as it is.
+func (s store) moveTask(ctx context.Context, t *task, m move, statusChanged bool) error {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		// The places are looked at after the lock is held: those who move to one gap at once come one behind the other.
+		if err := lockCounters(ctx, tx, t.ProjectID); err != nil {
+			return write.Change{}, err
+		}
+		var n neighbours
+		err := tx.NewRaw(`WITH named AS (
+				SELECT (SELECT position FROM tasks WHERE project_id = ?0 AND id = ?3 AND deleted_at IS NULL) AS after,
+					(SELECT position FROM tasks WHERE project_id = ?0 AND id = ?4 AND deleted_at IS NULL) AS before
+			) SELECT after, before,
+				(SELECT position FROM tasks WHERE project_id = ?0 AND id = ?1 AND version = ?2 AND deleted_at IS NULL) AS own,
+				(SELECT position FROM tasks WHERE project_id = ?0 AND position > after AND id <> ?1
+					ORDER BY position LIMIT 1) AS next,
+				(SELECT position FROM tasks WHERE project_id = ?0 AND position < before AND id <> ?1
+					ORDER BY position DESC LIMIT 1) AS previous
+			FROM named`, t.ProjectID, t.ID, t.Version, m.afterID, m.beforeID).Scan(ctx, &n)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if n.Own == nil {
+			return write.Change{}, write.ErrRaced
+		}
+		inPlace, err := m.check(n)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if inPlace {
+			if !statusChanged {
+				return write.Changed(t.proto()), nil
+			}
+		} else if t.Position, err = m.position(n, func(end string) (n int64, err error) {
+			return n, tx.NewRaw(end, t.ProjectID).Scan(ctx, &n)
+		}); err != nil {
+			return write.Change{}, err
+		}
+		err = write.Row(ctx, tx.NewUpdate().Model(t).
+			Column("position", "status", "completed_at").
+			Set("version = version + 1, updated_at = now()").
+			Where("id = ? AND version = ? AND deleted_at IS NULL", t.ID, t.Version).
+			Returning("version, updated_at"))
+		return write.Changed(t.proto(), t.event("moved")), err
+	})
+}
+
+// The statements that give the next place at an end of a project's board.
+const (
+	firstPlace = "UPDATE counters SET first_place = first_place - 1 WHERE project_id = ? RETURNING first_place"
+	lastPlace  = "UPDATE counters SET last_place = last_place + 1 WHERE project_id = ? RETURNING last_place"
+)
+
+func errNoParent() error { return errs.InvalidField("parent_id", "names no task of this project") }
 
 // removeTask deletes the task softly at the version it was read at, or is write.ErrRaced.
 func (s store) removeTask(ctx context.Context, t *task) error {
@@ -182,23 +446,69 @@ func (s store) removeTask(ctx context.Context, t *task) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(t).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", t.ID, t.Version).
-			Returning("version, updated_at"))
+			Returning("version, updated_at, deleted_at"))
 		return write.Changed(&emptypb.Empty{}, t.event("deleted")), err
+	})
+}
+
+// restoreTask takes the task out of the trash at the version it was read at, or is write.ErrRaced.
+func (s store) restoreTask(ctx context.Context, t *task) error {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx.NewUpdate().Model(t).
+			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
+			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", t.ID, t.Version).
+			Returning("version, updated_at"))
+		t.DeletedAt = time.Time{}
+		return write.Changed(t.proto(), t.event("restored")), err
 	})
 }
 
 // comments selects the comments that are deleted neither themselves nor with their task.
 func (s store) comments() *bun.SelectQuery {
-	return s.db.NewSelect().
-		Join("JOIN tasks AS t ON t.project_id = c.project_id AND t.id = c.task_id AND t.deleted_at IS NULL").
-		Where("c.deleted_at IS NULL")
+	return s.commentsOrTrash().Where("c.deleted_at IS NULL")
 }
 
-// comment gives one comment.
+// commentsOrTrash selects the comments that are not deleted with their task.
+func (s store) commentsOrTrash() *bun.SelectQuery {
+	return s.db.NewSelect().
+		Join("JOIN tasks AS t ON t.project_id = c.project_id AND t.id = c.task_id AND t.deleted_at IS NULL")
+}
+
+// comment gives one comment that is not deleted.
 func (s store) comment(ctx context.Context, id int64) (*comment, error) {
+	c, err := s.commentOrTrash(ctx, id)
+	if err == nil && !c.DeletedAt.IsZero() {
+		return nil, errs.Missing("comment")
+	}
+	return c, err
+}
+
+// commentOrTrash gives one comment, whether or not it is deleted, on a task that is not.
+func (s store) commentOrTrash(ctx context.Context, id int64) (*comment, error) {
 	c := new(comment)
-	err := s.comments().Model(c).Where("c.id = ?", id).Scan(ctx)
+	err := s.commentsOrTrash().Model(c).Where("c.id = ?", id).Scan(ctx)
 	return c, postgres.Error(err, "comment")
+}
+
+// deletedComments gives one page of the deleted comments of the projects, or of one task, taken together: the user's
+// own, and everybody's in the projects that the user moderates.
+func (s store) deletedComments(ctx context.Context, f trashFilter, q *page.Query[*comment]) (page.Page[*comment], error) {
+	sel := s.commentsOrTrash().Where("c.deleted_at IS NOT NULL").
+		Where("(c.author_id = ? OR c.project_id = ANY(?))", f.userID, pgdialect.Array(f.moderated))
+	if f.taskID != 0 {
+		sel = sel.Where("c.task_id = ?", f.taskID)
+	}
+	if f.authorID != 0 {
+		sel = sel.Where("c.author_id = ?", f.authorID)
+	}
+	p, err := q.SelectAcross(ctx, s.db, sel, "project_id", f.projects)
+	return p, postgres.Error(err, "comment")
+}
+
+// trashFilter narrows the list of deleted comments; a task or author of 0 does not narrow.
+type trashFilter struct {
+	userID, taskID, authorID int64
+	projects, moderated      []int64
 }
 
 // commentsAmong gives the comments among the ids.
@@ -283,15 +593,19 @@ func commentLists(rows []*comment, q *page.Query[*comment]) []*commentList {
 // nothing happens to a task after the event of its end.
 func (s store) createComment(ctx context.Context, c *comment) error {
 	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		var id int64
-		err := tx.NewSelect().Model((*task)(nil)).Column("id").
-			Where("t.id = ? AND t.deleted_at IS NULL", c.TaskID).For("SHARE").Scan(ctx, &id)
-		if err != nil {
-			return write.Change{}, postgres.Error(err, "task")
+		if err := holdTask(ctx, tx, c.TaskID); err != nil {
+			return write.Change{}, err
 		}
-		_, err = tx.NewInsert().Model(c).Returning("id, version, created_at, updated_at").Exec(ctx)
+		_, err := tx.NewInsert().Model(c).Returning("id, version, created_at, updated_at").Exec(ctx)
 		return write.Changed(c.proto(), c.event("created")), err
 	})
+}
+
+// holdTask is NotFound if the task is deleted, and otherwise makes its deletion wait for the end of the transaction.
+func holdTask(ctx context.Context, tx bun.Tx, id int64) error {
+	err := tx.NewSelect().Model((*task)(nil)).Column("id").
+		Where("t.id = ? AND t.deleted_at IS NULL", id).For("SHARE").Scan(ctx, &id)
+	return postgres.Error(err, "task")
 }
 
 // updateComment writes the comment's body over the version it was read at, or is write.ErrRaced.
@@ -312,7 +626,23 @@ func (s store) removeComment(ctx context.Context, c *comment) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(c).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", c.ID, c.Version).
-			Returning("version, updated_at"))
+			Returning("version, updated_at, deleted_at"))
 		return write.Changed(&emptypb.Empty{}, c.event("deleted")), err
+	})
+}
+
+// restoreComment takes the comment out of the trash at the version it was read at, or is write.ErrRaced. Its task stays
+// where it is meanwhile, as in createComment.
+func (s store) restoreComment(ctx context.Context, c *comment) error {
+	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		if err := holdTask(ctx, tx, c.TaskID); err != nil {
+			return write.Change{}, err
+		}
+		err := write.Row(ctx, tx.NewUpdate().Model(c).
+			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
+			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", c.ID, c.Version).
+			Returning("version, updated_at"))
+		c.DeletedAt = time.Time{}
+		return write.Changed(c.proto(), c.event("restored")), err
 	})
 }

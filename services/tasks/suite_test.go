@@ -69,6 +69,7 @@ type projects struct {
 	mu       sync.Mutex
 	public   map[int64]bool
 	archived map[int64]bool
+	strict   map[int64]bool // requires preconditions
 }
 
 const foreign int64 = 1_000_000
@@ -89,7 +90,7 @@ func (p *projects) access(caller *auth.Caller, id int64) *projectsv1.Access {
 	if caller.Admin {
 		role = max(role, auth.Admin)
 	}
-	return &projectsv1.Access{ProjectId: id, Role: projectsv1.Role(role), Archived: p.archived[id]}
+	return &projectsv1.Access{ProjectId: id, Role: projectsv1.Role(role), Archived: p.archived[id], RequireIfMatch: p.strict[id]}
 }
 
 func (p *projects) BatchGetAccess(ctx context.Context, req *projectsv1.BatchGetAccessRequest) (*projectsv1.BatchGetAccessResponse, error) {
@@ -134,7 +135,7 @@ type suite struct {
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	world := rpctest.New(t)
-	others := &projects{public: make(map[int64]bool), archived: make(map[int64]bool)}
+	others := &projects{public: make(map[int64]bool), archived: make(map[int64]bool), strict: make(map[int64]bool)}
 	cfg := tasks.Config{Auth: rpctest.AuthConfig(), Users: "users", Projects: "projects"}
 	cfg.Postgres = postgres.Config{MaxConns: 30, URL: pgtest.Open(t, "tasks", func(ctx context.Context, url string) error {
 		return tasks.Migrate(ctx, tasks.Config{Postgres: postgres.Config{URL: url}}, app.Env{})
@@ -185,6 +186,12 @@ func (s *suite) archive(project int64) {
 	s.projects.mu.Lock()
 	defer s.projects.mu.Unlock()
 	s.projects.archived[project] = true
+}
+
+func (s *suite) requireIfMatch(project int64) {
+	s.projects.mu.Lock()
+	defer s.projects.mu.Unlock()
+	s.projects.strict[project] = true
 }
 
 // task makes a task of the owner's.

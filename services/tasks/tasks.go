@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
@@ -55,10 +56,13 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	defer func() { err = errors.Join(err, projectsConn.Close()) }()
 
 	users := usersv1.NewUsersServiceClient(usersConn)
+	ended := auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
+		return users.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since}, grpc.WaitForReady(true))
+	})
 	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
 		keys, err := users.GetKeys(ctx, &usersv1.GetKeysRequest{})
 		return keys.GetJwks(), err
-	}))
+	}), ended)
 	projects := projectsv1.NewProjectsServiceClient(projectsConn)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
@@ -66,7 +70,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
-		Jobs:         []func(context.Context){func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) }},
+		Jobs: []func(context.Context){
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { ended.Run(ctx, env.Log) },
+		},
 	})
 }
 

@@ -159,7 +159,11 @@ type Project struct {
 	// The user that owns the project.
 	OwnerId int64 `protobuf:"varint,8,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
 	// When the project was made read-only; absent while it is in use.
-	ArchivedAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
+	ArchivedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
+	// Whether changing or deleting the project, its tasks and their comments takes an expected_version.
+	RequireIfMatch bool `protobuf:"varint,10,opt,name=require_if_match,json=requireIfMatch,proto3" json:"require_if_match,omitempty"`
+	// When the project was put into the trash; absent otherwise.
+	DeletedAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +257,20 @@ func (x *Project) GetOwnerId() int64 {
 func (x *Project) GetArchivedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ArchivedAt
+	}
+	return nil
+}
+
+func (x *Project) GetRequireIfMatch() bool {
+	if x != nil {
+		return x.RequireIfMatch
+	}
+	return false
+}
+
+func (x *Project) GetDeletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeletedAt
 	}
 	return nil
 }
@@ -483,7 +501,8 @@ func (x *BatchGetProjectsResponse) GetProjects() []*Project {
 	return nil
 }
 
-// ListProjectsRequest asks for projects. Orders: id, name, created_at, updated_at; by id when none is given.
+// ListProjectsRequest asks for projects. Orders: id, name, created_at, updated_at, and in the trash deleted_at; by id
+// when none is given.
 type ListProjectsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
@@ -494,7 +513,9 @@ type ListProjectsRequest struct {
 	// Only projects in which the caller has this role.
 	Role Role `protobuf:"varint,4,opt,name=role,proto3,enum=projects.v1.Role" json:"role,omitempty"`
 	// Only projects that are, or are not, archived.
-	Archived      *bool `protobuf:"varint,5,opt,name=archived,proto3,oneof" json:"archived,omitempty"`
+	Archived *bool `protobuf:"varint,5,opt,name=archived,proto3,oneof" json:"archived,omitempty"`
+	// The trash instead: only deleted projects, which the caller owned.
+	Deleted       bool `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +585,13 @@ func (x *ListProjectsRequest) GetArchived() bool {
 	return false
 }
 
+func (x *ListProjectsRequest) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 type ListProjectsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Projects      []*Project             `protobuf:"bytes,1,rep,name=projects,proto3" json:"projects,omitempty"`
@@ -621,9 +649,10 @@ type CreateProjectRequest struct {
 	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Description string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// VISIBILITY_PRIVATE when unspecified.
-	Visibility    Visibility `protobuf:"varint,3,opt,name=visibility,proto3,enum=projects.v1.Visibility" json:"visibility,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Visibility     Visibility `protobuf:"varint,3,opt,name=visibility,proto3,enum=projects.v1.Visibility" json:"visibility,omitempty"`
+	RequireIfMatch bool       `protobuf:"varint,4,opt,name=require_if_match,json=requireIfMatch,proto3" json:"require_if_match,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CreateProjectRequest) Reset() {
@@ -677,20 +706,28 @@ func (x *CreateProjectRequest) GetVisibility() Visibility {
 	return Visibility_VISIBILITY_UNSPECIFIED
 }
 
+func (x *CreateProjectRequest) GetRequireIfMatch() bool {
+	if x != nil {
+		return x.RequireIfMatch
+	}
+	return false
+}
+
 type UpdateProjectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The version the caller has seen; 0 asks for no check.
 	ExpectedVersion int64 `protobuf:"varint,2,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
-	// name, description, visibility, archived. Empty changes nothing.
+	// name, description, visibility, archived, require_if_match. Empty changes nothing.
 	UpdateMask  *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	Name        string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	Description string                 `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
 	Visibility  Visibility             `protobuf:"varint,6,opt,name=visibility,proto3,enum=projects.v1.Visibility" json:"visibility,omitempty"`
 	// True sets archived_at to now, false clears it.
-	Archived      bool `protobuf:"varint,7,opt,name=archived,proto3" json:"archived,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Archived       bool `protobuf:"varint,7,opt,name=archived,proto3" json:"archived,omitempty"`
+	RequireIfMatch bool `protobuf:"varint,8,opt,name=require_if_match,json=requireIfMatch,proto3" json:"require_if_match,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UpdateProjectRequest) Reset() {
@@ -772,6 +809,13 @@ func (x *UpdateProjectRequest) GetArchived() bool {
 	return false
 }
 
+func (x *UpdateProjectRequest) GetRequireIfMatch() bool {
+	if x != nil {
+		return x.RequireIfMatch
+	}
+	return false
+}
+
 type DeleteProjectRequest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Id              int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -824,6 +868,58 @@ func (x *DeleteProjectRequest) GetExpectedVersion() int64 {
 	return 0
 }
 
+type RestoreProjectRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	ExpectedVersion int64                  `protobuf:"varint,2,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RestoreProjectRequest) Reset() {
+	*x = RestoreProjectRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreProjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreProjectRequest) ProtoMessage() {}
+
+func (x *RestoreProjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreProjectRequest.ProtoReflect.Descriptor instead.
+func (*RestoreProjectRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RestoreProjectRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *RestoreProjectRequest) GetExpectedVersion() int64 {
+	if x != nil {
+		return x.ExpectedVersion
+	}
+	return 0
+}
+
 type GetMemberRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProjectId     int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
@@ -834,7 +930,7 @@ type GetMemberRequest struct {
 
 func (x *GetMemberRequest) Reset() {
 	*x = GetMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[10]
+	mi := &file_projects_v1_projects_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +942,7 @@ func (x *GetMemberRequest) String() string {
 func (*GetMemberRequest) ProtoMessage() {}
 
 func (x *GetMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[10]
+	mi := &file_projects_v1_projects_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +955,7 @@ func (x *GetMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMemberRequest.ProtoReflect.Descriptor instead.
 func (*GetMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{10}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetMemberRequest) GetProjectId() int64 {
@@ -889,7 +985,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[11]
+	mi := &file_projects_v1_projects_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +997,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[11]
+	mi := &file_projects_v1_projects_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1010,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{11}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMembersRequest) GetPage() *v1.PageRequest {
@@ -948,7 +1044,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[12]
+	mi := &file_projects_v1_projects_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1056,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[12]
+	mi := &file_projects_v1_projects_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1069,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{12}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1003,7 +1099,7 @@ type BatchListMembersRequest struct {
 
 func (x *BatchListMembersRequest) Reset() {
 	*x = BatchListMembersRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[13]
+	mi := &file_projects_v1_projects_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1111,7 @@ func (x *BatchListMembersRequest) String() string {
 func (*BatchListMembersRequest) ProtoMessage() {}
 
 func (x *BatchListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[13]
+	mi := &file_projects_v1_projects_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1124,7 @@ func (x *BatchListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListMembersRequest.ProtoReflect.Descriptor instead.
 func (*BatchListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{13}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BatchListMembersRequest) GetProjectIds() []int64 {
@@ -1062,7 +1158,7 @@ type BatchListMembersResponse struct {
 
 func (x *BatchListMembersResponse) Reset() {
 	*x = BatchListMembersResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[14]
+	mi := &file_projects_v1_projects_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1170,7 @@ func (x *BatchListMembersResponse) String() string {
 func (*BatchListMembersResponse) ProtoMessage() {}
 
 func (x *BatchListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[14]
+	mi := &file_projects_v1_projects_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1183,7 @@ func (x *BatchListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListMembersResponse.ProtoReflect.Descriptor instead.
 func (*BatchListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{14}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BatchListMembersResponse) GetPages() map[int64]*ListMembersResponse {
@@ -1109,7 +1205,7 @@ type CreateMemberRequest struct {
 
 func (x *CreateMemberRequest) Reset() {
 	*x = CreateMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[15]
+	mi := &file_projects_v1_projects_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1217,7 @@ func (x *CreateMemberRequest) String() string {
 func (*CreateMemberRequest) ProtoMessage() {}
 
 func (x *CreateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[15]
+	mi := &file_projects_v1_projects_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1230,7 @@ func (x *CreateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateMemberRequest.ProtoReflect.Descriptor instead.
 func (*CreateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{15}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateMemberRequest) GetProjectId() int64 {
@@ -1172,7 +1268,7 @@ type UpdateMemberRequest struct {
 
 func (x *UpdateMemberRequest) Reset() {
 	*x = UpdateMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[16]
+	mi := &file_projects_v1_projects_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1280,7 @@ func (x *UpdateMemberRequest) String() string {
 func (*UpdateMemberRequest) ProtoMessage() {}
 
 func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[16]
+	mi := &file_projects_v1_projects_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1293,7 @@ func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{16}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateMemberRequest) GetProjectId() int64 {
@@ -1246,7 +1342,7 @@ type DeleteMemberRequest struct {
 
 func (x *DeleteMemberRequest) Reset() {
 	*x = DeleteMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[17]
+	mi := &file_projects_v1_projects_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1354,7 @@ func (x *DeleteMemberRequest) String() string {
 func (*DeleteMemberRequest) ProtoMessage() {}
 
 func (x *DeleteMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[17]
+	mi := &file_projects_v1_projects_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1367,7 @@ func (x *DeleteMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMemberRequest.ProtoReflect.Descriptor instead.
 func (*DeleteMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{17}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteMemberRequest) GetProjectId() int64 {
@@ -1307,7 +1403,7 @@ type BatchGetAccessRequest struct {
 
 func (x *BatchGetAccessRequest) Reset() {
 	*x = BatchGetAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[18]
+	mi := &file_projects_v1_projects_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1415,7 @@ func (x *BatchGetAccessRequest) String() string {
 func (*BatchGetAccessRequest) ProtoMessage() {}
 
 func (x *BatchGetAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[18]
+	mi := &file_projects_v1_projects_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1428,7 @@ func (x *BatchGetAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetAccessRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{18}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BatchGetAccessRequest) GetProjectIds() []int64 {
@@ -1358,14 +1454,16 @@ type Access struct {
 	// Whether the project is read-only.
 	Archived bool `protobuf:"varint,3,opt,name=archived,proto3" json:"archived,omitempty"`
 	// Those of the asked users that are members of the project.
-	MemberIds     []int64 `protobuf:"varint,4,rep,packed,name=member_ids,json=memberIds,proto3" json:"member_ids,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MemberIds []int64 `protobuf:"varint,4,rep,packed,name=member_ids,json=memberIds,proto3" json:"member_ids,omitempty"`
+	// Whether a change in the project takes an expected_version.
+	RequireIfMatch bool `protobuf:"varint,5,opt,name=require_if_match,json=requireIfMatch,proto3" json:"require_if_match,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	mi := &file_projects_v1_projects_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1475,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	mi := &file_projects_v1_projects_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1488,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{19}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Access) GetProjectId() int64 {
@@ -1421,6 +1519,13 @@ func (x *Access) GetMemberIds() []int64 {
 	return nil
 }
 
+func (x *Access) GetRequireIfMatch() bool {
+	if x != nil {
+		return x.RequireIfMatch
+	}
+	return false
+}
+
 type BatchGetAccessResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Access        []*Access              `protobuf:"bytes,1,rep,name=access,proto3" json:"access,omitempty"`
@@ -1430,7 +1535,7 @@ type BatchGetAccessResponse struct {
 
 func (x *BatchGetAccessResponse) Reset() {
 	*x = BatchGetAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	mi := &file_projects_v1_projects_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1547,7 @@ func (x *BatchGetAccessResponse) String() string {
 func (*BatchGetAccessResponse) ProtoMessage() {}
 
 func (x *BatchGetAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	mi := &file_projects_v1_projects_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1560,7 @@ func (x *BatchGetAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetAccessResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{20}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BatchGetAccessResponse) GetAccess() []*Access {
@@ -1473,7 +1578,7 @@ type ListAccessRequest struct {
 
 func (x *ListAccessRequest) Reset() {
 	*x = ListAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	mi := &file_projects_v1_projects_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1590,7 @@ func (x *ListAccessRequest) String() string {
 func (*ListAccessRequest) ProtoMessage() {}
 
 func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	mi := &file_projects_v1_projects_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1603,7 @@ func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{21}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{22}
 }
 
 type ListAccessResponse struct {
@@ -1510,7 +1615,7 @@ type ListAccessResponse struct {
 
 func (x *ListAccessResponse) Reset() {
 	*x = ListAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	mi := &file_projects_v1_projects_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1627,7 @@ func (x *ListAccessResponse) String() string {
 func (*ListAccessResponse) ProtoMessage() {}
 
 func (x *ListAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	mi := &file_projects_v1_projects_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1640,7 @@ func (x *ListAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{22}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListAccessResponse) GetAccess() []*Access {
@@ -1549,7 +1654,7 @@ var File_projects_v1_projects_proto protoreflect.FileDescriptor
 
 const file_projects_v1_projects_proto_rawDesc = "" +
 	"\n" +
-	"\x1aprojects/v1/projects.proto\x12\vprojects.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xf0\x02\n" +
+	"\x1aprojects/v1/projects.proto\x12\vprojects.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xd5\x03\n" +
 	"\aProject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -1564,7 +1669,11 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"visibility\x12\x19\n" +
 	"\bowner_id\x18\b \x01(\x03R\aownerId\x12;\n" +
 	"\varchived_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"archivedAt\"\x87\x02\n" +
+	"archivedAt\x12(\n" +
+	"\x10require_if_match\x18\n" +
+	" \x01(\bR\x0erequireIfMatch\x129\n" +
+	"\n" +
+	"deleted_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tdeletedAt\"\x87\x02\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -1581,7 +1690,7 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x17BatchGetProjectsRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x03R\x03ids\"L\n" +
 	"\x18BatchGetProjectsResponse\x120\n" +
-	"\bprojects\x18\x01 \x03(\v2\x14.projects.v1.ProjectR\bprojects\"\xe5\x01\n" +
+	"\bprojects\x18\x01 \x03(\v2\x14.projects.v1.ProjectR\bprojects\"\xff\x01\n" +
 	"\x13ListProjectsRequest\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x16\n" +
 	"\x06search\x18\x02 \x01(\tR\x06search\x127\n" +
@@ -1589,17 +1698,19 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"visibility\x18\x03 \x01(\x0e2\x17.projects.v1.VisibilityR\n" +
 	"visibility\x12%\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x11.projects.v1.RoleR\x04role\x12\x1f\n" +
-	"\barchived\x18\x05 \x01(\bH\x00R\barchived\x88\x01\x01B\v\n" +
+	"\barchived\x18\x05 \x01(\bH\x00R\barchived\x88\x01\x01\x12\x18\n" +
+	"\adeleted\x18\x06 \x01(\bR\adeletedB\v\n" +
 	"\t_archived\"o\n" +
 	"\x14ListProjectsResponse\x120\n" +
 	"\bprojects\x18\x01 \x03(\v2\x14.projects.v1.ProjectR\bprojects\x12%\n" +
-	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\x85\x01\n" +
+	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\xaf\x01\n" +
 	"\x14CreateProjectRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x127\n" +
 	"\n" +
 	"visibility\x18\x03 \x01(\x0e2\x17.projects.v1.VisibilityR\n" +
-	"visibility\"\x99\x02\n" +
+	"visibility\x12(\n" +
+	"\x10require_if_match\x18\x04 \x01(\bR\x0erequireIfMatch\"\xc3\x02\n" +
 	"\x14UpdateProjectRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
 	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\x12;\n" +
@@ -1610,8 +1721,12 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\n" +
 	"visibility\x18\x06 \x01(\x0e2\x17.projects.v1.VisibilityR\n" +
 	"visibility\x12\x1a\n" +
-	"\barchived\x18\a \x01(\bR\barchived\"Q\n" +
+	"\barchived\x18\a \x01(\bR\barchived\x12(\n" +
+	"\x10require_if_match\x18\b \x01(\bR\x0erequireIfMatch\"Q\n" +
 	"\x14DeleteProjectRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
+	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\"R\n" +
+	"\x15RestoreProjectRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
 	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\"J\n" +
 	"\x10GetMemberRequest\x12\x1d\n" +
@@ -1658,14 +1773,15 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x15BatchGetAccessRequest\x12\x1f\n" +
 	"\vproject_ids\x18\x01 \x03(\x03R\n" +
 	"projectIds\x12\x19\n" +
-	"\buser_ids\x18\x02 \x03(\x03R\auserIds\"\x89\x01\n" +
+	"\buser_ids\x18\x02 \x03(\x03R\auserIds\"\xb3\x01\n" +
 	"\x06Access\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\x12%\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.projects.v1.RoleR\x04role\x12\x1a\n" +
 	"\barchived\x18\x03 \x01(\bR\barchived\x12\x1d\n" +
 	"\n" +
-	"member_ids\x18\x04 \x03(\x03R\tmemberIds\"E\n" +
+	"member_ids\x18\x04 \x03(\x03R\tmemberIds\x12(\n" +
+	"\x10require_if_match\x18\x05 \x01(\bR\x0erequireIfMatch\"E\n" +
 	"\x16BatchGetAccessResponse\x12+\n" +
 	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"\x13\n" +
 	"\x11ListAccessRequest\"A\n" +
@@ -1684,7 +1800,7 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"Visibility\x12\x1a\n" +
 	"\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x01\x12\x15\n" +
-	"\x11VISIBILITY_PUBLIC\x10\x022\xe1\b\n" +
+	"\x11VISIBILITY_PUBLIC\x10\x022\xad\t\n" +
 	"\x0fProjectsService\x12B\n" +
 	"\n" +
 	"GetProject\x12\x1e.projects.v1.GetProjectRequest\x1a\x14.projects.v1.Project\x12_\n" +
@@ -1692,7 +1808,8 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\fListProjects\x12 .projects.v1.ListProjectsRequest\x1a!.projects.v1.ListProjectsResponse\x12H\n" +
 	"\rCreateProject\x12!.projects.v1.CreateProjectRequest\x1a\x14.projects.v1.Project\x12H\n" +
 	"\rUpdateProject\x12!.projects.v1.UpdateProjectRequest\x1a\x14.projects.v1.Project\x12J\n" +
-	"\rDeleteProject\x12!.projects.v1.DeleteProjectRequest\x1a\x16.google.protobuf.Empty\x12?\n" +
+	"\rDeleteProject\x12!.projects.v1.DeleteProjectRequest\x1a\x16.google.protobuf.Empty\x12J\n" +
+	"\x0eRestoreProject\x12\".projects.v1.RestoreProjectRequest\x1a\x14.projects.v1.Project\x12?\n" +
 	"\tGetMember\x12\x1d.projects.v1.GetMemberRequest\x1a\x13.projects.v1.Member\x12P\n" +
 	"\vListMembers\x12\x1f.projects.v1.ListMembersRequest\x1a .projects.v1.ListMembersResponse\x12_\n" +
 	"\x10BatchListMembers\x12$.projects.v1.BatchListMembersRequest\x1a%.projects.v1.BatchListMembersResponse\x12E\n" +
@@ -1716,7 +1833,7 @@ func file_projects_v1_projects_proto_rawDescGZIP() []byte {
 }
 
 var file_projects_v1_projects_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_projects_v1_projects_proto_goTypes = []any{
 	(Role)(0),                        // 0: projects.v1.Role
 	(Visibility)(0),                  // 1: projects.v1.Visibility
@@ -1730,90 +1847,94 @@ var file_projects_v1_projects_proto_goTypes = []any{
 	(*CreateProjectRequest)(nil),     // 9: projects.v1.CreateProjectRequest
 	(*UpdateProjectRequest)(nil),     // 10: projects.v1.UpdateProjectRequest
 	(*DeleteProjectRequest)(nil),     // 11: projects.v1.DeleteProjectRequest
-	(*GetMemberRequest)(nil),         // 12: projects.v1.GetMemberRequest
-	(*ListMembersRequest)(nil),       // 13: projects.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),      // 14: projects.v1.ListMembersResponse
-	(*BatchListMembersRequest)(nil),  // 15: projects.v1.BatchListMembersRequest
-	(*BatchListMembersResponse)(nil), // 16: projects.v1.BatchListMembersResponse
-	(*CreateMemberRequest)(nil),      // 17: projects.v1.CreateMemberRequest
-	(*UpdateMemberRequest)(nil),      // 18: projects.v1.UpdateMemberRequest
-	(*DeleteMemberRequest)(nil),      // 19: projects.v1.DeleteMemberRequest
-	(*BatchGetAccessRequest)(nil),    // 20: projects.v1.BatchGetAccessRequest
-	(*Access)(nil),                   // 21: projects.v1.Access
-	(*BatchGetAccessResponse)(nil),   // 22: projects.v1.BatchGetAccessResponse
-	(*ListAccessRequest)(nil),        // 23: projects.v1.ListAccessRequest
-	(*ListAccessResponse)(nil),       // 24: projects.v1.ListAccessResponse
-	nil,                              // 25: projects.v1.BatchListMembersResponse.PagesEntry
-	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),           // 27: page.v1.PageRequest
-	(*v1.PageInfo)(nil),              // 28: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),    // 29: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),            // 30: google.protobuf.Empty
+	(*RestoreProjectRequest)(nil),    // 12: projects.v1.RestoreProjectRequest
+	(*GetMemberRequest)(nil),         // 13: projects.v1.GetMemberRequest
+	(*ListMembersRequest)(nil),       // 14: projects.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),      // 15: projects.v1.ListMembersResponse
+	(*BatchListMembersRequest)(nil),  // 16: projects.v1.BatchListMembersRequest
+	(*BatchListMembersResponse)(nil), // 17: projects.v1.BatchListMembersResponse
+	(*CreateMemberRequest)(nil),      // 18: projects.v1.CreateMemberRequest
+	(*UpdateMemberRequest)(nil),      // 19: projects.v1.UpdateMemberRequest
+	(*DeleteMemberRequest)(nil),      // 20: projects.v1.DeleteMemberRequest
+	(*BatchGetAccessRequest)(nil),    // 21: projects.v1.BatchGetAccessRequest
+	(*Access)(nil),                   // 22: projects.v1.Access
+	(*BatchGetAccessResponse)(nil),   // 23: projects.v1.BatchGetAccessResponse
+	(*ListAccessRequest)(nil),        // 24: projects.v1.ListAccessRequest
+	(*ListAccessResponse)(nil),       // 25: projects.v1.ListAccessResponse
+	nil,                              // 26: projects.v1.BatchListMembersResponse.PagesEntry
+	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),           // 28: page.v1.PageRequest
+	(*v1.PageInfo)(nil),              // 29: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),    // 30: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),            // 31: google.protobuf.Empty
 }
 var file_projects_v1_projects_proto_depIdxs = []int32{
-	26, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
-	26, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
+	27, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
+	27, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: projects.v1.Project.visibility:type_name -> projects.v1.Visibility
-	26, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
-	26, // 4: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
-	26, // 5: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
-	0,  // 6: projects.v1.Member.role:type_name -> projects.v1.Role
-	2,  // 7: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
-	27, // 8: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
-	1,  // 9: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
-	0,  // 10: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
-	2,  // 11: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
-	28, // 12: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
-	1,  // 13: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	29, // 14: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 15: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	27, // 16: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 17: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
-	3,  // 18: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
-	28, // 19: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
-	27, // 20: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 21: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
-	25, // 22: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
-	0,  // 23: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
-	29, // 24: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 25: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
-	0,  // 26: projects.v1.Access.role:type_name -> projects.v1.Role
-	21, // 27: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
-	21, // 28: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
-	14, // 29: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
-	4,  // 30: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
-	5,  // 31: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
-	7,  // 32: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
-	9,  // 33: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
-	10, // 34: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
-	11, // 35: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
-	12, // 36: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
-	13, // 37: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
-	15, // 38: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
-	17, // 39: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
-	18, // 40: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
-	19, // 41: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
-	20, // 42: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
-	23, // 43: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
-	2,  // 44: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
-	6,  // 45: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
-	8,  // 46: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
-	2,  // 47: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
-	2,  // 48: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
-	30, // 49: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
-	3,  // 50: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
-	14, // 51: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
-	16, // 52: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
-	3,  // 53: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
-	3,  // 54: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
-	30, // 55: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
-	22, // 56: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
-	24, // 57: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
-	44, // [44:58] is the sub-list for method output_type
-	30, // [30:44] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	27, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
+	27, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
+	27, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
+	27, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
+	0,  // 7: projects.v1.Member.role:type_name -> projects.v1.Role
+	2,  // 8: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
+	28, // 9: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
+	1,  // 10: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
+	0,  // 11: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
+	2,  // 12: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
+	29, // 13: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
+	1,  // 14: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
+	30, // 15: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 16: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
+	28, // 17: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 18: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
+	3,  // 19: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
+	29, // 20: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
+	28, // 21: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 22: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
+	26, // 23: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
+	0,  // 24: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
+	30, // 25: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 26: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
+	0,  // 27: projects.v1.Access.role:type_name -> projects.v1.Role
+	22, // 28: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
+	22, // 29: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
+	15, // 30: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
+	4,  // 31: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
+	5,  // 32: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
+	7,  // 33: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
+	9,  // 34: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
+	10, // 35: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
+	11, // 36: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
+	12, // 37: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
+	13, // 38: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
+	14, // 39: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
+	16, // 40: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
+	18, // 41: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
+	19, // 42: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
+	20, // 43: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
+	21, // 44: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
+	24, // 45: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
+	2,  // 46: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
+	6,  // 47: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
+	8,  // 48: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
+	2,  // 49: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
+	2,  // 50: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
+	31, // 51: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
+	2,  // 52: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
+	3,  // 53: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
+	15, // 54: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
+	17, // 55: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
+	3,  // 56: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
+	3,  // 57: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
+	31, // 58: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
+	23, // 59: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
+	25, // 60: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
+	46, // [46:61] is the sub-list for method output_type
+	31, // [31:46] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_projects_v1_projects_proto_init() }
@@ -1828,7 +1949,7 @@ func file_projects_v1_projects_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_projects_v1_projects_proto_rawDesc), len(file_projects_v1_projects_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

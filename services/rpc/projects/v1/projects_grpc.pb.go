@@ -28,6 +28,7 @@ const (
 	ProjectsService_CreateProject_FullMethodName    = "/projects.v1.ProjectsService/CreateProject"
 	ProjectsService_UpdateProject_FullMethodName    = "/projects.v1.ProjectsService/UpdateProject"
 	ProjectsService_DeleteProject_FullMethodName    = "/projects.v1.ProjectsService/DeleteProject"
+	ProjectsService_RestoreProject_FullMethodName   = "/projects.v1.ProjectsService/RestoreProject"
 	ProjectsService_GetMember_FullMethodName        = "/projects.v1.ProjectsService/GetMember"
 	ProjectsService_ListMembers_FullMethodName      = "/projects.v1.ProjectsService/ListMembers"
 	ProjectsService_BatchListMembers_FullMethodName = "/projects.v1.ProjectsService/BatchListMembers"
@@ -56,6 +57,9 @@ type ProjectsServiceClient interface {
 	UpdateProject(ctx context.Context, in *UpdateProjectRequest, opts ...grpc.CallOption) (*Project, error)
 	// DeleteProject deletes a project softly, and with it everything inside.
 	DeleteProject(ctx context.Context, in *DeleteProjectRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// RestoreProject takes a project out of the trash, and with it everything inside. One that is not deleted stays as
+	// it is.
+	RestoreProject(ctx context.Context, in *RestoreProjectRequest, opts ...grpc.CallOption) (*Project, error)
 	// GetMember gives one member of a project.
 	GetMember(ctx context.Context, in *GetMemberRequest, opts ...grpc.CallOption) (*Member, error)
 	// ListMembers gives one page of a project's members.
@@ -139,6 +143,16 @@ func (c *projectsServiceClient) DeleteProject(ctx context.Context, in *DeletePro
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(emptypb.Empty)
 	err := c.cc.Invoke(ctx, ProjectsService_DeleteProject_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *projectsServiceClient) RestoreProject(ctx context.Context, in *RestoreProjectRequest, opts ...grpc.CallOption) (*Project, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Project)
+	err := c.cc.Invoke(ctx, ProjectsService_RestoreProject_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +257,9 @@ type ProjectsServiceServer interface {
 	UpdateProject(context.Context, *UpdateProjectRequest) (*Project, error)
 	// DeleteProject deletes a project softly, and with it everything inside.
 	DeleteProject(context.Context, *DeleteProjectRequest) (*emptypb.Empty, error)
+	// RestoreProject takes a project out of the trash, and with it everything inside. One that is not deleted stays as
+	// it is.
+	RestoreProject(context.Context, *RestoreProjectRequest) (*Project, error)
 	// GetMember gives one member of a project.
 	GetMember(context.Context, *GetMemberRequest) (*Member, error)
 	// ListMembers gives one page of a project's members.
@@ -289,6 +306,9 @@ func (UnimplementedProjectsServiceServer) UpdateProject(context.Context, *Update
 }
 func (UnimplementedProjectsServiceServer) DeleteProject(context.Context, *DeleteProjectRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteProject not implemented")
+}
+func (UnimplementedProjectsServiceServer) RestoreProject(context.Context, *RestoreProjectRequest) (*Project, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreProject not implemented")
 }
 func (UnimplementedProjectsServiceServer) GetMember(context.Context, *GetMemberRequest) (*Member, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMember not implemented")
@@ -439,6 +459,24 @@ func _ProjectsService_DeleteProject_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ProjectsServiceServer).DeleteProject(ctx, req.(*DeleteProjectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ProjectsService_RestoreProject_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreProjectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).RestoreProject(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_RestoreProject_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).RestoreProject(ctx, req.(*RestoreProjectRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -617,6 +655,10 @@ var ProjectsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteProject",
 			Handler:    _ProjectsService_DeleteProject_Handler,
+		},
+		{
+			MethodName: "RestoreProject",
+			Handler:    _ProjectsService_RestoreProject_Handler,
 		},
 		{
 			MethodName: "GetMember",

@@ -172,7 +172,9 @@ type Task struct {
 	// The place on the board: positions compare as bytes.
 	Position string `protobuf:"bytes,16,opt,name=position,proto3" json:"position,omitempty"`
 	// When the status became DONE; absent otherwise.
-	CompletedAt   *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	CompletedAt *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	// When the task was put into the trash; absent otherwise.
+	DeletedAt     *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -326,6 +328,13 @@ func (x *Task) GetCompletedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Task) GetDeletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeletedAt
+	}
+	return nil
+}
+
 // Comment is a remark on a task.
 type Comment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -339,7 +348,9 @@ type Comment struct {
 	// 1 to 20000 characters.
 	Body string `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
 	// The project of the task.
-	ProjectId     int64 `protobuf:"varint,8,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	ProjectId int64 `protobuf:"varint,8,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// When the comment was put into the trash; absent otherwise.
+	DeletedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -428,6 +439,13 @@ func (x *Comment) GetProjectId() int64 {
 		return x.ProjectId
 	}
 	return 0
+}
+
+func (x *Comment) GetDeletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeletedAt
+	}
+	return nil
 }
 
 type GetTaskRequest struct {
@@ -586,7 +604,9 @@ type TaskFilter struct {
 	// Changed at or after this moment.
 	UpdatedSince *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=updated_since,json=updatedSince,proto3" json:"updated_since,omitempty"`
 	// Words that title or description contain, or begin with.
-	Search        string `protobuf:"bytes,11,opt,name=search,proto3" json:"search,omitempty"`
+	Search string `protobuf:"bytes,11,opt,name=search,proto3" json:"search,omitempty"`
+	// The trash instead: only deleted tasks, of projects in which the caller may delete tasks.
+	Deleted       bool `protobuf:"varint,12,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,8 +718,15 @@ func (x *TaskFilter) GetSearch() string {
 	return ""
 }
 
+func (x *TaskFilter) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 // ListTasksRequest asks for tasks. Orders: id, number, title, priority, due_date (tasks without one last), position,
-// created_at, updated_at; by id when none is given.
+// created_at, updated_at, and in the trash deleted_at; by id when none is given.
 type ListTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
@@ -926,7 +953,7 @@ type BatchListSubtasksRequest struct {
 	TaskIds []int64 `protobuf:"varint,1,rep,packed,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
 	// The same page of each task.
 	Page *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
-	// Its parent_id must be absent.
+	// Its parent_id must be absent, and deleted false.
 	Filter        *TaskFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1327,6 +1354,509 @@ func (x *DeleteTaskRequest) GetExpectedVersion() int64 {
 	return 0
 }
 
+type RestoreTaskRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	ExpectedVersion int64                  `protobuf:"varint,2,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RestoreTaskRequest) Reset() {
+	*x = RestoreTaskRequest{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreTaskRequest) ProtoMessage() {}
+
+func (x *RestoreTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreTaskRequest.ProtoReflect.Descriptor instead.
+func (*RestoreTaskRequest) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RestoreTaskRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *RestoreTaskRequest) GetExpectedVersion() int64 {
+	if x != nil {
+		return x.ExpectedVersion
+	}
+	return 0
+}
+
+// MoveTaskRequest names the task's new neighbours, which are other tasks of the same project: one of them, or both.
+type MoveTaskRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	ExpectedVersion int64                  `protobuf:"varint,2,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
+	// The task ahead of the new place. Alone, it asks for the place right behind this task.
+	AfterId *int64 `protobuf:"varint,3,opt,name=after_id,json=afterId,proto3,oneof" json:"after_id,omitempty"`
+	// The task behind the new place. Alone, it asks for the place right ahead of this task.
+	BeforeId *int64 `protobuf:"varint,4,opt,name=before_id,json=beforeId,proto3,oneof" json:"before_id,omitempty"`
+	// The status that the task gets with its new place, as when it moves to another column of the board; unspecified
+	// leaves it.
+	Status        Status `protobuf:"varint,5,opt,name=status,proto3,enum=tasks.v1.Status" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveTaskRequest) Reset() {
+	*x = MoveTaskRequest{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveTaskRequest) ProtoMessage() {}
+
+func (x *MoveTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveTaskRequest.ProtoReflect.Descriptor instead.
+func (*MoveTaskRequest) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MoveTaskRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MoveTaskRequest) GetExpectedVersion() int64 {
+	if x != nil {
+		return x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *MoveTaskRequest) GetAfterId() int64 {
+	if x != nil && x.AfterId != nil {
+		return *x.AfterId
+	}
+	return 0
+}
+
+func (x *MoveTaskRequest) GetBeforeId() int64 {
+	if x != nil && x.BeforeId != nil {
+		return *x.BeforeId
+	}
+	return 0
+}
+
+func (x *MoveTaskRequest) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNSPECIFIED
+}
+
+type BatchCreateTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 100.
+	Requests []*CreateTaskRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Does those that can be done. Otherwise one that can not be done fails the whole call, which names the fields of
+	// each as requests[3].title, and a request as a whole as requests[3].
+	AllowPartialSuccess bool `protobuf:"varint,2,opt,name=allow_partial_success,json=allowPartialSuccess,proto3" json:"allow_partial_success,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *BatchCreateTasksRequest) Reset() {
+	*x = BatchCreateTasksRequest{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchCreateTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchCreateTasksRequest) ProtoMessage() {}
+
+func (x *BatchCreateTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchCreateTasksRequest.ProtoReflect.Descriptor instead.
+func (*BatchCreateTasksRequest) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BatchCreateTasksRequest) GetRequests() []*CreateTaskRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *BatchCreateTasksRequest) GetAllowPartialSuccess() bool {
+	if x != nil {
+		return x.AllowPartialSuccess
+	}
+	return false
+}
+
+type BatchCreateTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each request, in their order.
+	Outcomes      []*TaskOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchCreateTasksResponse) Reset() {
+	*x = BatchCreateTasksResponse{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchCreateTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchCreateTasksResponse) ProtoMessage() {}
+
+func (x *BatchCreateTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchCreateTasksResponse.ProtoReflect.Descriptor instead.
+func (*BatchCreateTasksResponse) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *BatchCreateTasksResponse) GetOutcomes() []*TaskOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+type BatchUpdateTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 100, of different tasks.
+	Requests []*UpdateTaskRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	// As in BatchCreateTasksRequest.
+	AllowPartialSuccess bool `protobuf:"varint,2,opt,name=allow_partial_success,json=allowPartialSuccess,proto3" json:"allow_partial_success,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *BatchUpdateTasksRequest) Reset() {
+	*x = BatchUpdateTasksRequest{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchUpdateTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchUpdateTasksRequest) ProtoMessage() {}
+
+func (x *BatchUpdateTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchUpdateTasksRequest.ProtoReflect.Descriptor instead.
+func (*BatchUpdateTasksRequest) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *BatchUpdateTasksRequest) GetRequests() []*UpdateTaskRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *BatchUpdateTasksRequest) GetAllowPartialSuccess() bool {
+	if x != nil {
+		return x.AllowPartialSuccess
+	}
+	return false
+}
+
+type BatchUpdateTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each request, in their order.
+	Outcomes      []*TaskOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchUpdateTasksResponse) Reset() {
+	*x = BatchUpdateTasksResponse{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchUpdateTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchUpdateTasksResponse) ProtoMessage() {}
+
+func (x *BatchUpdateTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchUpdateTasksResponse.ProtoReflect.Descriptor instead.
+func (*BatchUpdateTasksResponse) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *BatchUpdateTasksResponse) GetOutcomes() []*TaskOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// TaskOutcome is what became of one request of a batch.
+type TaskOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task afterwards; absent when the request failed.
+	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// Why the request failed; absent when it was done.
+	Failure       *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskOutcome) Reset() {
+	*x = TaskOutcome{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskOutcome) ProtoMessage() {}
+
+func (x *TaskOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskOutcome.ProtoReflect.Descriptor instead.
+func (*TaskOutcome) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TaskOutcome) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *TaskOutcome) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// Failure is why one request of a batch was not done, in the words that the call for it alone would have failed with.
+type Failure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A code of the error table, such as "not_found".
+	Code          string            `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string            `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	Fields        []*FieldViolation `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Failure) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Failure) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Failure) GetFields() []*FieldViolation {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+// FieldViolation is what is wrong with one field of a request.
+type FieldViolation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "title".
+	Field         string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	Detail        string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldViolation) Reset() {
+	*x = FieldViolation{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldViolation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldViolation) ProtoMessage() {}
+
+func (x *FieldViolation) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
+func (*FieldViolation) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FieldViolation) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FieldViolation) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type GetCommentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1336,7 +1866,7 @@ type GetCommentRequest struct {
 
 func (x *GetCommentRequest) Reset() {
 	*x = GetCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1878,7 @@ func (x *GetCommentRequest) String() string {
 func (*GetCommentRequest) ProtoMessage() {}
 
 func (x *GetCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1891,7 @@ func (x *GetCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCommentRequest.ProtoReflect.Descriptor instead.
 func (*GetCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{15}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetCommentRequest) GetId() int64 {
@@ -1381,7 +1911,7 @@ type BatchGetCommentsRequest struct {
 
 func (x *BatchGetCommentsRequest) Reset() {
 	*x = BatchGetCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1923,7 @@ func (x *BatchGetCommentsRequest) String() string {
 func (*BatchGetCommentsRequest) ProtoMessage() {}
 
 func (x *BatchGetCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1936,7 @@ func (x *BatchGetCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCommentsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{16}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BatchGetCommentsRequest) GetIds() []int64 {
@@ -1425,7 +1955,7 @@ type BatchGetCommentsResponse struct {
 
 func (x *BatchGetCommentsResponse) Reset() {
 	*x = BatchGetCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1967,7 @@ func (x *BatchGetCommentsResponse) String() string {
 func (*BatchGetCommentsResponse) ProtoMessage() {}
 
 func (x *BatchGetCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1980,7 @@ func (x *BatchGetCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCommentsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{17}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BatchGetCommentsResponse) GetComments() []*Comment {
@@ -1460,21 +1990,24 @@ func (x *BatchGetCommentsResponse) GetComments() []*Comment {
 	return nil
 }
 
-// ListCommentsRequest asks for comments. Orders: id, created_at, updated_at; by id when none is given.
+// ListCommentsRequest asks for comments. Orders: id, created_at, updated_at, and in the trash deleted_at; by id when
+// none is given.
 type ListCommentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
 	// 0 asks for the comments in every project the caller is a member of.
 	TaskId int64 `protobuf:"varint,2,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// Only comments by this user; 0 for all.
-	AuthorId      int64 `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
+	AuthorId int64 `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
+	// The trash instead: only deleted comments, which the caller wrote or moderates, on tasks that are not deleted.
+	Deleted       bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCommentsRequest) Reset() {
 	*x = ListCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +2019,7 @@ func (x *ListCommentsRequest) String() string {
 func (*ListCommentsRequest) ProtoMessage() {}
 
 func (x *ListCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +2032,7 @@ func (x *ListCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommentsRequest.ProtoReflect.Descriptor instead.
 func (*ListCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{18}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListCommentsRequest) GetPage() *v1.PageRequest {
@@ -1523,6 +2056,13 @@ func (x *ListCommentsRequest) GetAuthorId() int64 {
 	return 0
 }
 
+func (x *ListCommentsRequest) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 type ListCommentsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Comments      []*Comment             `protobuf:"bytes,1,rep,name=comments,proto3" json:"comments,omitempty"`
@@ -1533,7 +2073,7 @@ type ListCommentsResponse struct {
 
 func (x *ListCommentsResponse) Reset() {
 	*x = ListCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +2085,7 @@ func (x *ListCommentsResponse) String() string {
 func (*ListCommentsResponse) ProtoMessage() {}
 
 func (x *ListCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +2098,7 @@ func (x *ListCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommentsResponse.ProtoReflect.Descriptor instead.
 func (*ListCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{19}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListCommentsResponse) GetComments() []*Comment {
@@ -1588,7 +2128,7 @@ type BatchListCommentsRequest struct {
 
 func (x *BatchListCommentsRequest) Reset() {
 	*x = BatchListCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +2140,7 @@ func (x *BatchListCommentsRequest) String() string {
 func (*BatchListCommentsRequest) ProtoMessage() {}
 
 func (x *BatchListCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +2153,7 @@ func (x *BatchListCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListCommentsRequest.ProtoReflect.Descriptor instead.
 func (*BatchListCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{20}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BatchListCommentsRequest) GetTaskIds() []int64 {
@@ -1647,7 +2187,7 @@ type BatchListCommentsResponse struct {
 
 func (x *BatchListCommentsResponse) Reset() {
 	*x = BatchListCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +2199,7 @@ func (x *BatchListCommentsResponse) String() string {
 func (*BatchListCommentsResponse) ProtoMessage() {}
 
 func (x *BatchListCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +2212,7 @@ func (x *BatchListCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListCommentsResponse.ProtoReflect.Descriptor instead.
 func (*BatchListCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{21}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BatchListCommentsResponse) GetPages() map[int64]*ListCommentsResponse {
@@ -1692,7 +2232,7 @@ type CreateCommentRequest struct {
 
 func (x *CreateCommentRequest) Reset() {
 	*x = CreateCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +2244,7 @@ func (x *CreateCommentRequest) String() string {
 func (*CreateCommentRequest) ProtoMessage() {}
 
 func (x *CreateCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +2257,7 @@ func (x *CreateCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCommentRequest.ProtoReflect.Descriptor instead.
 func (*CreateCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{22}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateCommentRequest) GetTaskId() int64 {
@@ -1747,7 +2287,7 @@ type UpdateCommentRequest struct {
 
 func (x *UpdateCommentRequest) Reset() {
 	*x = UpdateCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +2299,7 @@ func (x *UpdateCommentRequest) String() string {
 func (*UpdateCommentRequest) ProtoMessage() {}
 
 func (x *UpdateCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +2312,7 @@ func (x *UpdateCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCommentRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{23}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UpdateCommentRequest) GetId() int64 {
@@ -1813,7 +2353,7 @@ type DeleteCommentRequest struct {
 
 func (x *DeleteCommentRequest) Reset() {
 	*x = DeleteCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2365,7 @@ func (x *DeleteCommentRequest) String() string {
 func (*DeleteCommentRequest) ProtoMessage() {}
 
 func (x *DeleteCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2378,7 @@ func (x *DeleteCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCommentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{24}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteCommentRequest) GetId() int64 {
@@ -1855,11 +2395,63 @@ func (x *DeleteCommentRequest) GetExpectedVersion() int64 {
 	return 0
 }
 
+type RestoreCommentRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	ExpectedVersion int64                  `protobuf:"varint,2,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RestoreCommentRequest) Reset() {
+	*x = RestoreCommentRequest{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreCommentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreCommentRequest) ProtoMessage() {}
+
+func (x *RestoreCommentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreCommentRequest.ProtoReflect.Descriptor instead.
+func (*RestoreCommentRequest) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RestoreCommentRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *RestoreCommentRequest) GetExpectedVersion() int64 {
+	if x != nil {
+		return x.ExpectedVersion
+	}
+	return 0
+}
+
 var File_tasks_v1_tasks_proto protoreflect.FileDescriptor
 
 const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\n" +
-	"\x14tasks/v1/tasks.proto\x12\btasks.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\x94\x05\n" +
+	"\x14tasks/v1/tasks.proto\x12\btasks.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xcf\x05\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -1883,11 +2475,13 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\tparent_id\x18\x0e \x01(\x03H\x01R\bparentId\x88\x01\x01\x12\x1e\n" +
 	"\bdue_date\x18\x0f \x01(\tH\x02R\adueDate\x88\x01\x01\x12\x1a\n" +
 	"\bposition\x18\x10 \x01(\tR\bposition\x12=\n" +
-	"\fcompleted_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAtB\x0e\n" +
+	"\fcompleted_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x129\n" +
+	"\n" +
+	"deleted_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tdeletedAtB\x0e\n" +
 	"\f_assignee_idB\f\n" +
 	"\n" +
 	"_parent_idB\v\n" +
-	"\t_due_date\"\x92\x02\n" +
+	"\t_due_date\"\xcd\x02\n" +
 	"\aComment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -1899,13 +2493,15 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\tauthor_id\x18\x06 \x01(\x03R\bauthorId\x12\x12\n" +
 	"\x04body\x18\a \x01(\tR\x04body\x12\x1d\n" +
 	"\n" +
-	"project_id\x18\b \x01(\x03R\tprojectId\" \n" +
+	"project_id\x18\b \x01(\x03R\tprojectId\x129\n" +
+	"\n" +
+	"deleted_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tdeletedAt\" \n" +
 	"\x0eGetTaskRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"(\n" +
 	"\x14BatchGetTasksRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x03R\x03ids\"=\n" +
 	"\x15BatchGetTasksResponse\x12$\n" +
-	"\x05tasks\x18\x01 \x03(\v2\x0e.tasks.v1.TaskR\x05tasks\"\xd1\x03\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x0e.tasks.v1.TaskR\x05tasks\"\xeb\x03\n" +
 	"\n" +
 	"TaskFilter\x12,\n" +
 	"\bstatuses\x18\x01 \x03(\x0e2\x10.tasks.v1.StatusR\bstatuses\x12!\n" +
@@ -1924,7 +2520,8 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\tdue_after\x18\t \x01(\tR\bdueAfter\x12?\n" +
 	"\rupdated_since\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\fupdatedSince\x12\x16\n" +
-	"\x06search\x18\v \x01(\tR\x06searchB\f\n" +
+	"\x06search\x18\v \x01(\tR\x06search\x12\x18\n" +
+	"\adeleted\x18\f \x01(\bR\adeletedB\f\n" +
 	"\n" +
 	"_completedB\x0e\n" +
 	"\f_assignee_idB\f\n" +
@@ -1997,17 +2594,50 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\t_due_date\"N\n" +
 	"\x11DeleteTaskRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
-	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\"#\n" +
+	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\"O\n" +
+	"\x12RestoreTaskRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
+	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\"\xd3\x01\n" +
+	"\x0fMoveTaskRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
+	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\x12\x1e\n" +
+	"\bafter_id\x18\x03 \x01(\x03H\x00R\aafterId\x88\x01\x01\x12 \n" +
+	"\tbefore_id\x18\x04 \x01(\x03H\x01R\bbeforeId\x88\x01\x01\x12(\n" +
+	"\x06status\x18\x05 \x01(\x0e2\x10.tasks.v1.StatusR\x06statusB\v\n" +
+	"\t_after_idB\f\n" +
+	"\n" +
+	"_before_id\"\x86\x01\n" +
+	"\x17BatchCreateTasksRequest\x127\n" +
+	"\brequests\x18\x01 \x03(\v2\x1b.tasks.v1.CreateTaskRequestR\brequests\x122\n" +
+	"\x15allow_partial_success\x18\x02 \x01(\bR\x13allowPartialSuccess\"M\n" +
+	"\x18BatchCreateTasksResponse\x121\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x15.tasks.v1.TaskOutcomeR\boutcomes\"\x86\x01\n" +
+	"\x17BatchUpdateTasksRequest\x127\n" +
+	"\brequests\x18\x01 \x03(\v2\x1b.tasks.v1.UpdateTaskRequestR\brequests\x122\n" +
+	"\x15allow_partial_success\x18\x02 \x01(\bR\x13allowPartialSuccess\"M\n" +
+	"\x18BatchUpdateTasksResponse\x121\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x15.tasks.v1.TaskOutcomeR\boutcomes\"^\n" +
+	"\vTaskOutcome\x12\"\n" +
+	"\x04task\x18\x01 \x01(\v2\x0e.tasks.v1.TaskR\x04task\x12+\n" +
+	"\afailure\x18\x02 \x01(\v2\x11.tasks.v1.FailureR\afailure\"g\n" +
+	"\aFailure\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x120\n" +
+	"\x06fields\x18\x03 \x03(\v2\x18.tasks.v1.FieldViolationR\x06fields\">\n" +
+	"\x0eFieldViolation\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"#\n" +
 	"\x11GetCommentRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"+\n" +
 	"\x17BatchGetCommentsRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x03R\x03ids\"I\n" +
 	"\x18BatchGetCommentsResponse\x12-\n" +
-	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\"u\n" +
+	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\"\x8f\x01\n" +
 	"\x13ListCommentsRequest\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\x03R\x06taskId\x12\x1b\n" +
-	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\"l\n" +
+	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"l\n" +
 	"\x14ListCommentsResponse\x12-\n" +
 	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\x12%\n" +
 	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"|\n" +
@@ -2032,6 +2662,9 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\x04body\x18\x04 \x01(\tR\x04body\"Q\n" +
 	"\x14DeleteCommentRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
+	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion\"R\n" +
+	"\x15RestoreCommentRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12)\n" +
 	"\x10expected_version\x18\x02 \x01(\x03R\x0fexpectedVersion*p\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -2045,7 +2678,7 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\fPRIORITY_LOW\x10\x02\x12\x13\n" +
 	"\x0fPRIORITY_MEDIUM\x10\x03\x12\x11\n" +
 	"\rPRIORITY_HIGH\x10\x04\x12\x13\n" +
-	"\x0fPRIORITY_URGENT\x10\x052\xde\b\n" +
+	"\x0fPRIORITY_URGENT\x10\x052\xce\v\n" +
 	"\fTasksService\x123\n" +
 	"\aGetTask\x12\x18.tasks.v1.GetTaskRequest\x1a\x0e.tasks.v1.Task\x12P\n" +
 	"\rBatchGetTasks\x12\x1e.tasks.v1.BatchGetTasksRequest\x1a\x1f.tasks.v1.BatchGetTasksResponse\x12D\n" +
@@ -2057,7 +2690,11 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\n" +
 	"UpdateTask\x12\x1b.tasks.v1.UpdateTaskRequest\x1a\x0e.tasks.v1.Task\x12A\n" +
 	"\n" +
-	"DeleteTask\x12\x1b.tasks.v1.DeleteTaskRequest\x1a\x16.google.protobuf.Empty\x12<\n" +
+	"DeleteTask\x12\x1b.tasks.v1.DeleteTaskRequest\x1a\x16.google.protobuf.Empty\x12;\n" +
+	"\vRestoreTask\x12\x1c.tasks.v1.RestoreTaskRequest\x1a\x0e.tasks.v1.Task\x125\n" +
+	"\bMoveTask\x12\x19.tasks.v1.MoveTaskRequest\x1a\x0e.tasks.v1.Task\x12Y\n" +
+	"\x10BatchCreateTasks\x12!.tasks.v1.BatchCreateTasksRequest\x1a\".tasks.v1.BatchCreateTasksResponse\x12Y\n" +
+	"\x10BatchUpdateTasks\x12!.tasks.v1.BatchUpdateTasksRequest\x1a\".tasks.v1.BatchUpdateTasksResponse\x12<\n" +
 	"\n" +
 	"GetComment\x12\x1b.tasks.v1.GetCommentRequest\x1a\x11.tasks.v1.Comment\x12Y\n" +
 	"\x10BatchGetComments\x12!.tasks.v1.BatchGetCommentsRequest\x1a\".tasks.v1.BatchGetCommentsResponse\x12M\n" +
@@ -2065,7 +2702,8 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\x11BatchListComments\x12\".tasks.v1.BatchListCommentsRequest\x1a#.tasks.v1.BatchListCommentsResponse\x12B\n" +
 	"\rCreateComment\x12\x1e.tasks.v1.CreateCommentRequest\x1a\x11.tasks.v1.Comment\x12B\n" +
 	"\rUpdateComment\x12\x1e.tasks.v1.UpdateCommentRequest\x1a\x11.tasks.v1.Comment\x12G\n" +
-	"\rDeleteComment\x12\x1e.tasks.v1.DeleteCommentRequest\x1a\x16.google.protobuf.EmptyB<Z:github.com/trackway/trackway/services/rpc/tasks/v1;tasksv1b\x06proto3"
+	"\rDeleteComment\x12\x1e.tasks.v1.DeleteCommentRequest\x1a\x16.google.protobuf.Empty\x12D\n" +
+	"\x0eRestoreComment\x12\x1f.tasks.v1.RestoreCommentRequest\x1a\x11.tasks.v1.CommentB<Z:github.com/trackway/trackway/services/rpc/tasks/v1;tasksv1b\x06proto3"
 
 var (
 	file_tasks_v1_tasks_proto_rawDescOnce sync.Once
@@ -2080,7 +2718,7 @@ func file_tasks_v1_tasks_proto_rawDescGZIP() []byte {
 }
 
 var file_tasks_v1_tasks_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tasks_v1_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_tasks_v1_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_tasks_v1_tasks_proto_goTypes = []any{
 	(Status)(0),                       // 0: tasks.v1.Status
 	(Priority)(0),                     // 1: tasks.v1.Priority
@@ -2099,97 +2737,127 @@ var file_tasks_v1_tasks_proto_goTypes = []any{
 	(*CreateTaskRequest)(nil),         // 14: tasks.v1.CreateTaskRequest
 	(*UpdateTaskRequest)(nil),         // 15: tasks.v1.UpdateTaskRequest
 	(*DeleteTaskRequest)(nil),         // 16: tasks.v1.DeleteTaskRequest
-	(*GetCommentRequest)(nil),         // 17: tasks.v1.GetCommentRequest
-	(*BatchGetCommentsRequest)(nil),   // 18: tasks.v1.BatchGetCommentsRequest
-	(*BatchGetCommentsResponse)(nil),  // 19: tasks.v1.BatchGetCommentsResponse
-	(*ListCommentsRequest)(nil),       // 20: tasks.v1.ListCommentsRequest
-	(*ListCommentsResponse)(nil),      // 21: tasks.v1.ListCommentsResponse
-	(*BatchListCommentsRequest)(nil),  // 22: tasks.v1.BatchListCommentsRequest
-	(*BatchListCommentsResponse)(nil), // 23: tasks.v1.BatchListCommentsResponse
-	(*CreateCommentRequest)(nil),      // 24: tasks.v1.CreateCommentRequest
-	(*UpdateCommentRequest)(nil),      // 25: tasks.v1.UpdateCommentRequest
-	(*DeleteCommentRequest)(nil),      // 26: tasks.v1.DeleteCommentRequest
-	nil,                               // 27: tasks.v1.BatchListTasksResponse.PagesEntry
-	nil,                               // 28: tasks.v1.BatchListSubtasksResponse.PagesEntry
-	nil,                               // 29: tasks.v1.BatchListCommentsResponse.PagesEntry
-	(*timestamppb.Timestamp)(nil),     // 30: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),            // 31: page.v1.PageRequest
-	(*v1.PageInfo)(nil),               // 32: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),     // 33: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),             // 34: google.protobuf.Empty
+	(*RestoreTaskRequest)(nil),        // 17: tasks.v1.RestoreTaskRequest
+	(*MoveTaskRequest)(nil),           // 18: tasks.v1.MoveTaskRequest
+	(*BatchCreateTasksRequest)(nil),   // 19: tasks.v1.BatchCreateTasksRequest
+	(*BatchCreateTasksResponse)(nil),  // 20: tasks.v1.BatchCreateTasksResponse
+	(*BatchUpdateTasksRequest)(nil),   // 21: tasks.v1.BatchUpdateTasksRequest
+	(*BatchUpdateTasksResponse)(nil),  // 22: tasks.v1.BatchUpdateTasksResponse
+	(*TaskOutcome)(nil),               // 23: tasks.v1.TaskOutcome
+	(*Failure)(nil),                   // 24: tasks.v1.Failure
+	(*FieldViolation)(nil),            // 25: tasks.v1.FieldViolation
+	(*GetCommentRequest)(nil),         // 26: tasks.v1.GetCommentRequest
+	(*BatchGetCommentsRequest)(nil),   // 27: tasks.v1.BatchGetCommentsRequest
+	(*BatchGetCommentsResponse)(nil),  // 28: tasks.v1.BatchGetCommentsResponse
+	(*ListCommentsRequest)(nil),       // 29: tasks.v1.ListCommentsRequest
+	(*ListCommentsResponse)(nil),      // 30: tasks.v1.ListCommentsResponse
+	(*BatchListCommentsRequest)(nil),  // 31: tasks.v1.BatchListCommentsRequest
+	(*BatchListCommentsResponse)(nil), // 32: tasks.v1.BatchListCommentsResponse
+	(*CreateCommentRequest)(nil),      // 33: tasks.v1.CreateCommentRequest
+	(*UpdateCommentRequest)(nil),      // 34: tasks.v1.UpdateCommentRequest
+	(*DeleteCommentRequest)(nil),      // 35: tasks.v1.DeleteCommentRequest
+	(*RestoreCommentRequest)(nil),     // 36: tasks.v1.RestoreCommentRequest
+	nil,                               // 37: tasks.v1.BatchListTasksResponse.PagesEntry
+	nil,                               // 38: tasks.v1.BatchListSubtasksResponse.PagesEntry
+	nil,                               // 39: tasks.v1.BatchListCommentsResponse.PagesEntry
+	(*timestamppb.Timestamp)(nil),     // 40: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),            // 41: page.v1.PageRequest
+	(*v1.PageInfo)(nil),               // 42: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),     // 43: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),             // 44: google.protobuf.Empty
 }
 var file_tasks_v1_tasks_proto_depIdxs = []int32{
-	30, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
-	30, // 1: tasks.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	40, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
+	40, // 1: tasks.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: tasks.v1.Task.status:type_name -> tasks.v1.Status
 	1,  // 3: tasks.v1.Task.priority:type_name -> tasks.v1.Priority
-	30, // 4: tasks.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	30, // 5: tasks.v1.Comment.created_at:type_name -> google.protobuf.Timestamp
-	30, // 6: tasks.v1.Comment.updated_at:type_name -> google.protobuf.Timestamp
-	2,  // 7: tasks.v1.BatchGetTasksResponse.tasks:type_name -> tasks.v1.Task
-	0,  // 8: tasks.v1.TaskFilter.statuses:type_name -> tasks.v1.Status
-	1,  // 9: tasks.v1.TaskFilter.priorities:type_name -> tasks.v1.Priority
-	30, // 10: tasks.v1.TaskFilter.updated_since:type_name -> google.protobuf.Timestamp
-	31, // 11: tasks.v1.ListTasksRequest.page:type_name -> page.v1.PageRequest
-	7,  // 12: tasks.v1.ListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	2,  // 13: tasks.v1.ListTasksResponse.tasks:type_name -> tasks.v1.Task
-	32, // 14: tasks.v1.ListTasksResponse.page:type_name -> page.v1.PageInfo
-	31, // 15: tasks.v1.BatchListTasksRequest.page:type_name -> page.v1.PageRequest
-	7,  // 16: tasks.v1.BatchListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	27, // 17: tasks.v1.BatchListTasksResponse.pages:type_name -> tasks.v1.BatchListTasksResponse.PagesEntry
-	31, // 18: tasks.v1.BatchListSubtasksRequest.page:type_name -> page.v1.PageRequest
-	7,  // 19: tasks.v1.BatchListSubtasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	28, // 20: tasks.v1.BatchListSubtasksResponse.pages:type_name -> tasks.v1.BatchListSubtasksResponse.PagesEntry
-	0,  // 21: tasks.v1.CreateTaskRequest.status:type_name -> tasks.v1.Status
-	1,  // 22: tasks.v1.CreateTaskRequest.priority:type_name -> tasks.v1.Priority
-	33, // 23: tasks.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 24: tasks.v1.UpdateTaskRequest.status:type_name -> tasks.v1.Status
-	1,  // 25: tasks.v1.UpdateTaskRequest.priority:type_name -> tasks.v1.Priority
-	3,  // 26: tasks.v1.BatchGetCommentsResponse.comments:type_name -> tasks.v1.Comment
-	31, // 27: tasks.v1.ListCommentsRequest.page:type_name -> page.v1.PageRequest
-	3,  // 28: tasks.v1.ListCommentsResponse.comments:type_name -> tasks.v1.Comment
-	32, // 29: tasks.v1.ListCommentsResponse.page:type_name -> page.v1.PageInfo
-	31, // 30: tasks.v1.BatchListCommentsRequest.page:type_name -> page.v1.PageRequest
-	29, // 31: tasks.v1.BatchListCommentsResponse.pages:type_name -> tasks.v1.BatchListCommentsResponse.PagesEntry
-	33, // 32: tasks.v1.UpdateCommentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	9,  // 33: tasks.v1.BatchListTasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
-	9,  // 34: tasks.v1.BatchListSubtasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
-	21, // 35: tasks.v1.BatchListCommentsResponse.PagesEntry.value:type_name -> tasks.v1.ListCommentsResponse
-	4,  // 36: tasks.v1.TasksService.GetTask:input_type -> tasks.v1.GetTaskRequest
-	5,  // 37: tasks.v1.TasksService.BatchGetTasks:input_type -> tasks.v1.BatchGetTasksRequest
-	8,  // 38: tasks.v1.TasksService.ListTasks:input_type -> tasks.v1.ListTasksRequest
-	10, // 39: tasks.v1.TasksService.BatchListTasks:input_type -> tasks.v1.BatchListTasksRequest
-	12, // 40: tasks.v1.TasksService.BatchListSubtasks:input_type -> tasks.v1.BatchListSubtasksRequest
-	14, // 41: tasks.v1.TasksService.CreateTask:input_type -> tasks.v1.CreateTaskRequest
-	15, // 42: tasks.v1.TasksService.UpdateTask:input_type -> tasks.v1.UpdateTaskRequest
-	16, // 43: tasks.v1.TasksService.DeleteTask:input_type -> tasks.v1.DeleteTaskRequest
-	17, // 44: tasks.v1.TasksService.GetComment:input_type -> tasks.v1.GetCommentRequest
-	18, // 45: tasks.v1.TasksService.BatchGetComments:input_type -> tasks.v1.BatchGetCommentsRequest
-	20, // 46: tasks.v1.TasksService.ListComments:input_type -> tasks.v1.ListCommentsRequest
-	22, // 47: tasks.v1.TasksService.BatchListComments:input_type -> tasks.v1.BatchListCommentsRequest
-	24, // 48: tasks.v1.TasksService.CreateComment:input_type -> tasks.v1.CreateCommentRequest
-	25, // 49: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
-	26, // 50: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
-	2,  // 51: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
-	6,  // 52: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
-	9,  // 53: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
-	11, // 54: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
-	13, // 55: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
-	2,  // 56: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
-	2,  // 57: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
-	34, // 58: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
-	3,  // 59: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
-	19, // 60: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
-	21, // 61: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
-	23, // 62: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
-	3,  // 63: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
-	3,  // 64: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
-	34, // 65: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
-	51, // [51:66] is the sub-list for method output_type
-	36, // [36:51] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	40, // 4: tasks.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	40, // 5: tasks.v1.Task.deleted_at:type_name -> google.protobuf.Timestamp
+	40, // 6: tasks.v1.Comment.created_at:type_name -> google.protobuf.Timestamp
+	40, // 7: tasks.v1.Comment.updated_at:type_name -> google.protobuf.Timestamp
+	40, // 8: tasks.v1.Comment.deleted_at:type_name -> google.protobuf.Timestamp
+	2,  // 9: tasks.v1.BatchGetTasksResponse.tasks:type_name -> tasks.v1.Task
+	0,  // 10: tasks.v1.TaskFilter.statuses:type_name -> tasks.v1.Status
+	1,  // 11: tasks.v1.TaskFilter.priorities:type_name -> tasks.v1.Priority
+	40, // 12: tasks.v1.TaskFilter.updated_since:type_name -> google.protobuf.Timestamp
+	41, // 13: tasks.v1.ListTasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 14: tasks.v1.ListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	2,  // 15: tasks.v1.ListTasksResponse.tasks:type_name -> tasks.v1.Task
+	42, // 16: tasks.v1.ListTasksResponse.page:type_name -> page.v1.PageInfo
+	41, // 17: tasks.v1.BatchListTasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 18: tasks.v1.BatchListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	37, // 19: tasks.v1.BatchListTasksResponse.pages:type_name -> tasks.v1.BatchListTasksResponse.PagesEntry
+	41, // 20: tasks.v1.BatchListSubtasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 21: tasks.v1.BatchListSubtasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	38, // 22: tasks.v1.BatchListSubtasksResponse.pages:type_name -> tasks.v1.BatchListSubtasksResponse.PagesEntry
+	0,  // 23: tasks.v1.CreateTaskRequest.status:type_name -> tasks.v1.Status
+	1,  // 24: tasks.v1.CreateTaskRequest.priority:type_name -> tasks.v1.Priority
+	43, // 25: tasks.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 26: tasks.v1.UpdateTaskRequest.status:type_name -> tasks.v1.Status
+	1,  // 27: tasks.v1.UpdateTaskRequest.priority:type_name -> tasks.v1.Priority
+	0,  // 28: tasks.v1.MoveTaskRequest.status:type_name -> tasks.v1.Status
+	14, // 29: tasks.v1.BatchCreateTasksRequest.requests:type_name -> tasks.v1.CreateTaskRequest
+	23, // 30: tasks.v1.BatchCreateTasksResponse.outcomes:type_name -> tasks.v1.TaskOutcome
+	15, // 31: tasks.v1.BatchUpdateTasksRequest.requests:type_name -> tasks.v1.UpdateTaskRequest
+	23, // 32: tasks.v1.BatchUpdateTasksResponse.outcomes:type_name -> tasks.v1.TaskOutcome
+	2,  // 33: tasks.v1.TaskOutcome.task:type_name -> tasks.v1.Task
+	24, // 34: tasks.v1.TaskOutcome.failure:type_name -> tasks.v1.Failure
+	25, // 35: tasks.v1.Failure.fields:type_name -> tasks.v1.FieldViolation
+	3,  // 36: tasks.v1.BatchGetCommentsResponse.comments:type_name -> tasks.v1.Comment
+	41, // 37: tasks.v1.ListCommentsRequest.page:type_name -> page.v1.PageRequest
+	3,  // 38: tasks.v1.ListCommentsResponse.comments:type_name -> tasks.v1.Comment
+	42, // 39: tasks.v1.ListCommentsResponse.page:type_name -> page.v1.PageInfo
+	41, // 40: tasks.v1.BatchListCommentsRequest.page:type_name -> page.v1.PageRequest
+	39, // 41: tasks.v1.BatchListCommentsResponse.pages:type_name -> tasks.v1.BatchListCommentsResponse.PagesEntry
+	43, // 42: tasks.v1.UpdateCommentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	9,  // 43: tasks.v1.BatchListTasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
+	9,  // 44: tasks.v1.BatchListSubtasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
+	30, // 45: tasks.v1.BatchListCommentsResponse.PagesEntry.value:type_name -> tasks.v1.ListCommentsResponse
+	4,  // 46: tasks.v1.TasksService.GetTask:input_type -> tasks.v1.GetTaskRequest
+	5,  // 47: tasks.v1.TasksService.BatchGetTasks:input_type -> tasks.v1.BatchGetTasksRequest
+	8,  // 48: tasks.v1.TasksService.ListTasks:input_type -> tasks.v1.ListTasksRequest
+	10, // 49: tasks.v1.TasksService.BatchListTasks:input_type -> tasks.v1.BatchListTasksRequest
+	12, // 50: tasks.v1.TasksService.BatchListSubtasks:input_type -> tasks.v1.BatchListSubtasksRequest
+	14, // 51: tasks.v1.TasksService.CreateTask:input_type -> tasks.v1.CreateTaskRequest
+	15, // 52: tasks.v1.TasksService.UpdateTask:input_type -> tasks.v1.UpdateTaskRequest
+	16, // 53: tasks.v1.TasksService.DeleteTask:input_type -> tasks.v1.DeleteTaskRequest
+	17, // 54: tasks.v1.TasksService.RestoreTask:input_type -> tasks.v1.RestoreTaskRequest
+	18, // 55: tasks.v1.TasksService.MoveTask:input_type -> tasks.v1.MoveTaskRequest
+	19, // 56: tasks.v1.TasksService.BatchCreateTasks:input_type -> tasks.v1.BatchCreateTasksRequest
+	21, // 57: tasks.v1.TasksService.BatchUpdateTasks:input_type -> tasks.v1.BatchUpdateTasksRequest
+	26, // 58: tasks.v1.TasksService.GetComment:input_type -> tasks.v1.GetCommentRequest
+	27, // 59: tasks.v1.TasksService.BatchGetComments:input_type -> tasks.v1.BatchGetCommentsRequest
+	29, // 60: tasks.v1.TasksService.ListComments:input_type -> tasks.v1.ListCommentsRequest
+	31, // 61: tasks.v1.TasksService.BatchListComments:input_type -> tasks.v1.BatchListCommentsRequest
+	33, // 62: tasks.v1.TasksService.CreateComment:input_type -> tasks.v1.CreateCommentRequest
+	34, // 63: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
+	35, // 64: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
+	36, // 65: tasks.v1.TasksService.RestoreComment:input_type -> tasks.v1.RestoreCommentRequest
+	2,  // 66: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
+	6,  // 67: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
+	9,  // 68: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
+	11, // 69: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
+	13, // 70: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
+	2,  // 71: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
+	2,  // 72: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
+	44, // 73: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
+	2,  // 74: tasks.v1.TasksService.RestoreTask:output_type -> tasks.v1.Task
+	2,  // 75: tasks.v1.TasksService.MoveTask:output_type -> tasks.v1.Task
+	20, // 76: tasks.v1.TasksService.BatchCreateTasks:output_type -> tasks.v1.BatchCreateTasksResponse
+	22, // 77: tasks.v1.TasksService.BatchUpdateTasks:output_type -> tasks.v1.BatchUpdateTasksResponse
+	3,  // 78: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
+	28, // 79: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
+	30, // 80: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
+	32, // 81: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
+	3,  // 82: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
+	3,  // 83: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
+	44, // 84: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
+	3,  // 85: tasks.v1.TasksService.RestoreComment:output_type -> tasks.v1.Comment
+	66, // [66:86] is the sub-list for method output_type
+	46, // [46:66] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_tasks_v1_tasks_proto_init() }
@@ -2201,13 +2869,14 @@ func file_tasks_v1_tasks_proto_init() {
 	file_tasks_v1_tasks_proto_msgTypes[5].OneofWrappers = []any{}
 	file_tasks_v1_tasks_proto_msgTypes[12].OneofWrappers = []any{}
 	file_tasks_v1_tasks_proto_msgTypes[13].OneofWrappers = []any{}
+	file_tasks_v1_tasks_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasks_v1_tasks_proto_rawDesc), len(file_tasks_v1_tasks_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   28,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

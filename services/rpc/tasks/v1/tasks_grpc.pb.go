@@ -30,6 +30,10 @@ const (
 	TasksService_CreateTask_FullMethodName        = "/tasks.v1.TasksService/CreateTask"
 	TasksService_UpdateTask_FullMethodName        = "/tasks.v1.TasksService/UpdateTask"
 	TasksService_DeleteTask_FullMethodName        = "/tasks.v1.TasksService/DeleteTask"
+	TasksService_RestoreTask_FullMethodName       = "/tasks.v1.TasksService/RestoreTask"
+	TasksService_MoveTask_FullMethodName          = "/tasks.v1.TasksService/MoveTask"
+	TasksService_BatchCreateTasks_FullMethodName  = "/tasks.v1.TasksService/BatchCreateTasks"
+	TasksService_BatchUpdateTasks_FullMethodName  = "/tasks.v1.TasksService/BatchUpdateTasks"
 	TasksService_GetComment_FullMethodName        = "/tasks.v1.TasksService/GetComment"
 	TasksService_BatchGetComments_FullMethodName  = "/tasks.v1.TasksService/BatchGetComments"
 	TasksService_ListComments_FullMethodName      = "/tasks.v1.TasksService/ListComments"
@@ -37,6 +41,7 @@ const (
 	TasksService_CreateComment_FullMethodName     = "/tasks.v1.TasksService/CreateComment"
 	TasksService_UpdateComment_FullMethodName     = "/tasks.v1.TasksService/UpdateComment"
 	TasksService_DeleteComment_FullMethodName     = "/tasks.v1.TasksService/DeleteComment"
+	TasksService_RestoreComment_FullMethodName    = "/tasks.v1.TasksService/RestoreComment"
 )
 
 // TasksServiceClient is the client API for TasksService service.
@@ -63,6 +68,14 @@ type TasksServiceClient interface {
 	UpdateTask(ctx context.Context, in *UpdateTaskRequest, opts ...grpc.CallOption) (*Task, error)
 	// DeleteTask deletes a task softly, and with it its comments.
 	DeleteTask(ctx context.Context, in *DeleteTaskRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// RestoreTask takes a task out of the trash, and with it its comments. One that is not deleted stays as it is.
+	RestoreTask(ctx context.Context, in *RestoreTaskRequest, opts ...grpc.CallOption) (*Task, error)
+	// MoveTask gives a task another place on its project's board. One that is in its place already stays as it is.
+	MoveTask(ctx context.Context, in *MoveTaskRequest, opts ...grpc.CallOption) (*Task, error)
+	// BatchCreateTasks does up to 100 CreateTasks: all or none, unless partial success is allowed.
+	BatchCreateTasks(ctx context.Context, in *BatchCreateTasksRequest, opts ...grpc.CallOption) (*BatchCreateTasksResponse, error)
+	// BatchUpdateTasks does up to 100 UpdateTasks of different tasks: all or none, unless partial success is allowed.
+	BatchUpdateTasks(ctx context.Context, in *BatchUpdateTasksRequest, opts ...grpc.CallOption) (*BatchUpdateTasksResponse, error)
 	// GetComment gives one comment on a task that the caller may read.
 	GetComment(ctx context.Context, in *GetCommentRequest, opts ...grpc.CallOption) (*Comment, error)
 	// BatchGetComments gives the comments among the ids that the caller may read, in no particular order.
@@ -78,6 +91,8 @@ type TasksServiceClient interface {
 	UpdateComment(ctx context.Context, in *UpdateCommentRequest, opts ...grpc.CallOption) (*Comment, error)
 	// DeleteComment deletes a comment softly. Its author and the project's admins may.
 	DeleteComment(ctx context.Context, in *DeleteCommentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// RestoreComment takes a comment out of the trash. One that is not deleted stays as it is.
+	RestoreComment(ctx context.Context, in *RestoreCommentRequest, opts ...grpc.CallOption) (*Comment, error)
 }
 
 type tasksServiceClient struct {
@@ -168,6 +183,46 @@ func (c *tasksServiceClient) DeleteTask(ctx context.Context, in *DeleteTaskReque
 	return out, nil
 }
 
+func (c *tasksServiceClient) RestoreTask(ctx context.Context, in *RestoreTaskRequest, opts ...grpc.CallOption) (*Task, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Task)
+	err := c.cc.Invoke(ctx, TasksService_RestoreTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksServiceClient) MoveTask(ctx context.Context, in *MoveTaskRequest, opts ...grpc.CallOption) (*Task, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Task)
+	err := c.cc.Invoke(ctx, TasksService_MoveTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksServiceClient) BatchCreateTasks(ctx context.Context, in *BatchCreateTasksRequest, opts ...grpc.CallOption) (*BatchCreateTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchCreateTasksResponse)
+	err := c.cc.Invoke(ctx, TasksService_BatchCreateTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksServiceClient) BatchUpdateTasks(ctx context.Context, in *BatchUpdateTasksRequest, opts ...grpc.CallOption) (*BatchUpdateTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchUpdateTasksResponse)
+	err := c.cc.Invoke(ctx, TasksService_BatchUpdateTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tasksServiceClient) GetComment(ctx context.Context, in *GetCommentRequest, opts ...grpc.CallOption) (*Comment, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Comment)
@@ -238,6 +293,16 @@ func (c *tasksServiceClient) DeleteComment(ctx context.Context, in *DeleteCommen
 	return out, nil
 }
 
+func (c *tasksServiceClient) RestoreComment(ctx context.Context, in *RestoreCommentRequest, opts ...grpc.CallOption) (*Comment, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Comment)
+	err := c.cc.Invoke(ctx, TasksService_RestoreComment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TasksServiceServer is the server API for TasksService service.
 // All implementations must embed UnimplementedTasksServiceServer
 // for forward compatibility.
@@ -262,6 +327,14 @@ type TasksServiceServer interface {
 	UpdateTask(context.Context, *UpdateTaskRequest) (*Task, error)
 	// DeleteTask deletes a task softly, and with it its comments.
 	DeleteTask(context.Context, *DeleteTaskRequest) (*emptypb.Empty, error)
+	// RestoreTask takes a task out of the trash, and with it its comments. One that is not deleted stays as it is.
+	RestoreTask(context.Context, *RestoreTaskRequest) (*Task, error)
+	// MoveTask gives a task another place on its project's board. One that is in its place already stays as it is.
+	MoveTask(context.Context, *MoveTaskRequest) (*Task, error)
+	// BatchCreateTasks does up to 100 CreateTasks: all or none, unless partial success is allowed.
+	BatchCreateTasks(context.Context, *BatchCreateTasksRequest) (*BatchCreateTasksResponse, error)
+	// BatchUpdateTasks does up to 100 UpdateTasks of different tasks: all or none, unless partial success is allowed.
+	BatchUpdateTasks(context.Context, *BatchUpdateTasksRequest) (*BatchUpdateTasksResponse, error)
 	// GetComment gives one comment on a task that the caller may read.
 	GetComment(context.Context, *GetCommentRequest) (*Comment, error)
 	// BatchGetComments gives the comments among the ids that the caller may read, in no particular order.
@@ -277,6 +350,8 @@ type TasksServiceServer interface {
 	UpdateComment(context.Context, *UpdateCommentRequest) (*Comment, error)
 	// DeleteComment deletes a comment softly. Its author and the project's admins may.
 	DeleteComment(context.Context, *DeleteCommentRequest) (*emptypb.Empty, error)
+	// RestoreComment takes a comment out of the trash. One that is not deleted stays as it is.
+	RestoreComment(context.Context, *RestoreCommentRequest) (*Comment, error)
 	mustEmbedUnimplementedTasksServiceServer()
 }
 
@@ -311,6 +386,18 @@ func (UnimplementedTasksServiceServer) UpdateTask(context.Context, *UpdateTaskRe
 func (UnimplementedTasksServiceServer) DeleteTask(context.Context, *DeleteTaskRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteTask not implemented")
 }
+func (UnimplementedTasksServiceServer) RestoreTask(context.Context, *RestoreTaskRequest) (*Task, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreTask not implemented")
+}
+func (UnimplementedTasksServiceServer) MoveTask(context.Context, *MoveTaskRequest) (*Task, error) {
+	return nil, status.Error(codes.Unimplemented, "method MoveTask not implemented")
+}
+func (UnimplementedTasksServiceServer) BatchCreateTasks(context.Context, *BatchCreateTasksRequest) (*BatchCreateTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchCreateTasks not implemented")
+}
+func (UnimplementedTasksServiceServer) BatchUpdateTasks(context.Context, *BatchUpdateTasksRequest) (*BatchUpdateTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchUpdateTasks not implemented")
+}
 func (UnimplementedTasksServiceServer) GetComment(context.Context, *GetCommentRequest) (*Comment, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetComment not implemented")
 }
@@ -331,6 +418,9 @@ func (UnimplementedTasksServiceServer) UpdateComment(context.Context, *UpdateCom
 }
 func (UnimplementedTasksServiceServer) DeleteComment(context.Context, *DeleteCommentRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteComment not implemented")
+}
+func (UnimplementedTasksServiceServer) RestoreComment(context.Context, *RestoreCommentRequest) (*Comment, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreComment not implemented")
 }
 func (UnimplementedTasksServiceServer) mustEmbedUnimplementedTasksServiceServer() {}
 func (UnimplementedTasksServiceServer) testEmbeddedByValue()                      {}
@@ -497,6 +587,78 @@ func _TasksService_DeleteTask_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TasksService_RestoreTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).RestoreTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_RestoreTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).RestoreTask(ctx, req.(*RestoreTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TasksService_MoveTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).MoveTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_MoveTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).MoveTask(ctx, req.(*MoveTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TasksService_BatchCreateTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchCreateTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).BatchCreateTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_BatchCreateTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).BatchCreateTasks(ctx, req.(*BatchCreateTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TasksService_BatchUpdateTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchUpdateTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).BatchUpdateTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_BatchUpdateTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).BatchUpdateTasks(ctx, req.(*BatchUpdateTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TasksService_GetComment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetCommentRequest)
 	if err := dec(in); err != nil {
@@ -623,6 +785,24 @@ func _TasksService_DeleteComment_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TasksService_RestoreComment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreCommentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).RestoreComment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_RestoreComment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).RestoreComment(ctx, req.(*RestoreCommentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TasksService_ServiceDesc is the grpc.ServiceDesc for TasksService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -663,6 +843,22 @@ var TasksService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TasksService_DeleteTask_Handler,
 		},
 		{
+			MethodName: "RestoreTask",
+			Handler:    _TasksService_RestoreTask_Handler,
+		},
+		{
+			MethodName: "MoveTask",
+			Handler:    _TasksService_MoveTask_Handler,
+		},
+		{
+			MethodName: "BatchCreateTasks",
+			Handler:    _TasksService_BatchCreateTasks_Handler,
+		},
+		{
+			MethodName: "BatchUpdateTasks",
+			Handler:    _TasksService_BatchUpdateTasks_Handler,
+		},
+		{
 			MethodName: "GetComment",
 			Handler:    _TasksService_GetComment_Handler,
 		},
@@ -689,6 +885,10 @@ var TasksService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteComment",
 			Handler:    _TasksService_DeleteComment_Handler,
+		},
+		{
+			MethodName: "RestoreComment",
+			Handler:    _TasksService_RestoreComment_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

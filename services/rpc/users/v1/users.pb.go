@@ -12,6 +12,7 @@ import (
 	v1 "github.com/trackway/trackway/services/rpc/page/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	emptypb "google.golang.org/protobuf/types/known/emptypb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -370,6 +371,505 @@ func (x *Tokens) GetUser() *User {
 	return nil
 }
 
+type RefreshTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RefreshToken  string                 `protobuf:"bytes,1,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshTokensRequest) Reset() {
+	*x = RefreshTokensRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshTokensRequest) ProtoMessage() {}
+
+func (x *RefreshTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshTokensRequest.ProtoReflect.Descriptor instead.
+func (*RefreshTokensRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RefreshTokensRequest) GetRefreshToken() string {
+	if x != nil {
+		return x.RefreshToken
+	}
+	return ""
+}
+
+type LogoutRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogoutRequest) Reset() {
+	*x = LogoutRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogoutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogoutRequest) ProtoMessage() {}
+
+func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogoutRequest.ProtoReflect.Descriptor instead.
+func (*LogoutRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{5}
+}
+
+type ChangePasswordRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	CurrentPassword string                 `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
+	// 8 to 200 characters.
+	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePasswordRequest) Reset() {
+	*x = ChangePasswordRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePasswordRequest) ProtoMessage() {}
+
+func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
+func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ChangePasswordRequest) GetCurrentPassword() string {
+	if x != nil {
+		return x.CurrentPassword
+	}
+	return ""
+}
+
+func (x *ChangePasswordRequest) GetNewPassword() string {
+	if x != nil {
+		return x.NewPassword
+	}
+	return ""
+}
+
+// Session is one sign-in, from which refresh tokens follow from one another until it ends.
+type Session struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A UUID; the `sid` of its access tokens.
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	UserId    int64                  `protobuf:"varint,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When tokens were last given out.
+	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	ExpiresAt  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// What the client called itself when it signed in; at most 200 characters, or empty.
+	Device string `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
+	// Whether it is the session of the caller's token.
+	Current       bool `protobuf:"varint,7,opt,name=current,proto3" json:"current,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_users_v1_users_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *Session) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Session) GetLastUsedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUsedAt
+	}
+	return nil
+}
+
+func (x *Session) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Session) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Session) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{8}
+}
+
+type ListSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one used last comes first.
+	Sessions      []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+type DeleteSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSessionRequest) Reset() {
+	*x = DeleteSessionRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSessionRequest) ProtoMessage() {}
+
+func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteSessionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSessionsRequest) Reset() {
+	*x = DeleteSessionsRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSessionsRequest) ProtoMessage() {}
+
+func (x *DeleteSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSessionsRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
+}
+
+type ListRevocationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The read_at of the answer before; absent asks for all.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRevocationsRequest) Reset() {
+	*x = ListRevocationsRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRevocationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRevocationsRequest) ProtoMessage() {}
+
+func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
+func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListRevocationsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type ListRevocationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ids of sessions that ended since then. Some may have been in an answer before.
+	SessionIds []string `protobuf:"bytes,1,rep,name=session_ids,json=sessionIds,proto3" json:"session_ids,omitempty"`
+	// What to ask with next time.
+	ReadAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
+	// How long to remember these: after it no access token of theirs is valid.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,3,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRevocationsResponse) Reset() {
+	*x = ListRevocationsResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRevocationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRevocationsResponse) ProtoMessage() {}
+
+func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
+func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListRevocationsResponse) GetSessionIds() []string {
+	if x != nil {
+		return x.SessionIds
+	}
+	return nil
+}
+
+func (x *ListRevocationsResponse) GetReadAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadAt
+	}
+	return nil
+}
+
+func (x *ListRevocationsResponse) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
 type GetKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -378,7 +878,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[4]
+	mi := &file_users_v1_users_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +890,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[4]
+	mi := &file_users_v1_users_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +903,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{4}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
 }
 
 // Keys is a JSON Web Key Set, RFC 7517.
@@ -416,7 +916,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_users_v1_users_proto_msgTypes[5]
+	mi := &file_users_v1_users_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +928,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[5]
+	mi := &file_users_v1_users_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +941,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{5}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Keys) GetJwks() []byte {
@@ -460,7 +960,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[6]
+	mi := &file_users_v1_users_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +972,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[6]
+	mi := &file_users_v1_users_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +985,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{6}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetUserRequest) GetId() int64 {
@@ -505,7 +1005,7 @@ type BatchGetUsersRequest struct {
 
 func (x *BatchGetUsersRequest) Reset() {
 	*x = BatchGetUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[7]
+	mi := &file_users_v1_users_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +1017,7 @@ func (x *BatchGetUsersRequest) String() string {
 func (*BatchGetUsersRequest) ProtoMessage() {}
 
 func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[7]
+	mi := &file_users_v1_users_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +1030,7 @@ func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{7}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchGetUsersRequest) GetIds() []int64 {
@@ -549,7 +1049,7 @@ type BatchGetUsersResponse struct {
 
 func (x *BatchGetUsersResponse) Reset() {
 	*x = BatchGetUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[8]
+	mi := &file_users_v1_users_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +1061,7 @@ func (x *BatchGetUsersResponse) String() string {
 func (*BatchGetUsersResponse) ProtoMessage() {}
 
 func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[8]
+	mi := &file_users_v1_users_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +1074,7 @@ func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{8}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BatchGetUsersResponse) GetUsers() []*User {
@@ -600,7 +1100,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[9]
+	mi := &file_users_v1_users_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +1112,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[9]
+	mi := &file_users_v1_users_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +1125,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{9}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListUsersRequest) GetPage() *v1.PageRequest {
@@ -666,7 +1166,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[10]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +1178,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[10]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +1191,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{10}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -723,7 +1223,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[11]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1235,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[11]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1248,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateUserRequest) GetName() string {
@@ -804,7 +1304,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1316,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1329,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateUserRequest) GetId() int64 {
@@ -898,7 +1398,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1410,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1423,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteUserRequest) GetId() int64 {
@@ -944,7 +1444,7 @@ var File_users_v1_users_proto protoreflect.FileDescriptor
 
 const file_users_v1_users_proto_rawDesc = "" +
 	"\n" +
-	"\x14users/v1/users.proto\x12\busers.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\x9b\x02\n" +
+	"\x14users/v1/users.proto\x12\busers.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\x9b\x02\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -969,7 +1469,37 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\n" +
 	"expires_in\x18\x02 \x01(\x03R\texpiresIn\x12(\n" +
 	"\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\frefreshToken\x12\"\n" +
-	"\x04user\x18\x04 \x01(\v2\x0e.users.v1.UserR\x04user\"\x10\n" +
+	"\x04user\x18\x04 \x01(\v2\x0e.users.v1.UserR\x04user\"@\n" +
+	"\x14RefreshTokensRequest\x12(\n" +
+	"\rrefresh_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\frefreshToken\"\x0f\n" +
+	"\rLogoutRequest\"o\n" +
+	"\x15ChangePasswordRequest\x12.\n" +
+	"\x10current_password\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0fcurrentPassword\x12&\n" +
+	"\fnew_password\x18\x02 \x01(\tB\x03\x80\x01\x01R\vnewPassword\"\x98\x02\n" +
+	"\aSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\x03R\x06userId\x129\n" +
+	"\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12<\n" +
+	"\flast_used_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastUsedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
+	"\x06device\x18\x06 \x01(\tR\x06device\x12\x18\n" +
+	"\acurrent\x18\a \x01(\bR\acurrent\"\x15\n" +
+	"\x13ListSessionsRequest\"E\n" +
+	"\x14ListSessionsResponse\x12-\n" +
+	"\bsessions\x18\x01 \x03(\v2\x11.users.v1.SessionR\bsessions\"&\n" +
+	"\x14DeleteSessionRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
+	"\x15DeleteSessionsRequest\"J\n" +
+	"\x16ListRevocationsRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa6\x01\n" +
+	"\x17ListRevocationsResponse\x12\x1f\n" +
+	"\vsession_ids\x18\x01 \x03(\tR\n" +
+	"sessionIds\x123\n" +
+	"\aread_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x125\n" +
+	"\blifetime\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"\x10\n" +
 	"\x0eGetKeysRequest\"\x1a\n" +
 	"\x04Keys\x12\x12\n" +
 	"\x04jwks\x18\x01 \x01(\fR\x04jwks\" \n" +
@@ -1012,10 +1542,17 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_USER\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x022\xb3\x04\n" +
+	"ROLE_ADMIN\x10\x022\xb7\b\n" +
 	"\fUsersService\x125\n" +
 	"\bRegister\x12\x19.users.v1.RegisterRequest\x1a\x0e.users.v1.User\x121\n" +
-	"\x05Login\x12\x16.users.v1.LoginRequest\x1a\x10.users.v1.Tokens\x123\n" +
+	"\x05Login\x12\x16.users.v1.LoginRequest\x1a\x10.users.v1.Tokens\x12A\n" +
+	"\rRefreshTokens\x12\x1e.users.v1.RefreshTokensRequest\x1a\x10.users.v1.Tokens\x129\n" +
+	"\x06Logout\x12\x17.users.v1.LogoutRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
+	"\x0eChangePassword\x12\x1f.users.v1.ChangePasswordRequest\x1a\x16.google.protobuf.Empty\x12M\n" +
+	"\fListSessions\x12\x1d.users.v1.ListSessionsRequest\x1a\x1e.users.v1.ListSessionsResponse\x12G\n" +
+	"\rDeleteSession\x12\x1e.users.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
+	"\x0eDeleteSessions\x12\x1f.users.v1.DeleteSessionsRequest\x1a\x16.google.protobuf.Empty\x12V\n" +
+	"\x0fListRevocations\x12 .users.v1.ListRevocationsRequest\x1a!.users.v1.ListRevocationsResponse\x123\n" +
 	"\aGetKeys\x12\x18.users.v1.GetKeysRequest\x1a\x0e.users.v1.Keys\x123\n" +
 	"\aGetUser\x12\x18.users.v1.GetUserRequest\x1a\x0e.users.v1.User\x12P\n" +
 	"\rBatchGetUsers\x12\x1e.users.v1.BatchGetUsersRequest\x1a\x1f.users.v1.BatchGetUsersResponse\x12D\n" +
@@ -1040,65 +1577,97 @@ func file_users_v1_users_proto_rawDescGZIP() []byte {
 }
 
 var file_users_v1_users_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_users_v1_users_proto_goTypes = []any{
-	(Role)(0),                     // 0: users.v1.Role
-	(*User)(nil),                  // 1: users.v1.User
-	(*RegisterRequest)(nil),       // 2: users.v1.RegisterRequest
-	(*LoginRequest)(nil),          // 3: users.v1.LoginRequest
-	(*Tokens)(nil),                // 4: users.v1.Tokens
-	(*GetKeysRequest)(nil),        // 5: users.v1.GetKeysRequest
-	(*Keys)(nil),                  // 6: users.v1.Keys
-	(*GetUserRequest)(nil),        // 7: users.v1.GetUserRequest
-	(*BatchGetUsersRequest)(nil),  // 8: users.v1.BatchGetUsersRequest
-	(*BatchGetUsersResponse)(nil), // 9: users.v1.BatchGetUsersResponse
-	(*ListUsersRequest)(nil),      // 10: users.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),     // 11: users.v1.ListUsersResponse
-	(*CreateUserRequest)(nil),     // 12: users.v1.CreateUserRequest
-	(*UpdateUserRequest)(nil),     // 13: users.v1.UpdateUserRequest
-	(*DeleteUserRequest)(nil),     // 14: users.v1.DeleteUserRequest
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),        // 16: page.v1.PageRequest
-	(*v1.PageInfo)(nil),           // 17: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil), // 18: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),         // 19: google.protobuf.Empty
+	(Role)(0),                       // 0: users.v1.Role
+	(*User)(nil),                    // 1: users.v1.User
+	(*RegisterRequest)(nil),         // 2: users.v1.RegisterRequest
+	(*LoginRequest)(nil),            // 3: users.v1.LoginRequest
+	(*Tokens)(nil),                  // 4: users.v1.Tokens
+	(*RefreshTokensRequest)(nil),    // 5: users.v1.RefreshTokensRequest
+	(*LogoutRequest)(nil),           // 6: users.v1.LogoutRequest
+	(*ChangePasswordRequest)(nil),   // 7: users.v1.ChangePasswordRequest
+	(*Session)(nil),                 // 8: users.v1.Session
+	(*ListSessionsRequest)(nil),     // 9: users.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),    // 10: users.v1.ListSessionsResponse
+	(*DeleteSessionRequest)(nil),    // 11: users.v1.DeleteSessionRequest
+	(*DeleteSessionsRequest)(nil),   // 12: users.v1.DeleteSessionsRequest
+	(*ListRevocationsRequest)(nil),  // 13: users.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil), // 14: users.v1.ListRevocationsResponse
+	(*GetKeysRequest)(nil),          // 15: users.v1.GetKeysRequest
+	(*Keys)(nil),                    // 16: users.v1.Keys
+	(*GetUserRequest)(nil),          // 17: users.v1.GetUserRequest
+	(*BatchGetUsersRequest)(nil),    // 18: users.v1.BatchGetUsersRequest
+	(*BatchGetUsersResponse)(nil),   // 19: users.v1.BatchGetUsersResponse
+	(*ListUsersRequest)(nil),        // 20: users.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),       // 21: users.v1.ListUsersResponse
+	(*CreateUserRequest)(nil),       // 22: users.v1.CreateUserRequest
+	(*UpdateUserRequest)(nil),       // 23: users.v1.UpdateUserRequest
+	(*DeleteUserRequest)(nil),       // 24: users.v1.DeleteUserRequest
+	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
+	(*v1.PageRequest)(nil),          // 27: page.v1.PageRequest
+	(*v1.PageInfo)(nil),             // 28: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),   // 29: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),           // 30: google.protobuf.Empty
 }
 var file_users_v1_users_proto_depIdxs = []int32{
-	15, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	15, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
+	25, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	25, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: users.v1.User.role:type_name -> users.v1.Role
 	1,  // 3: users.v1.Tokens.user:type_name -> users.v1.User
-	1,  // 4: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
-	16, // 5: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 6: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
-	1,  // 7: users.v1.ListUsersResponse.users:type_name -> users.v1.User
-	17, // 8: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
-	0,  // 9: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
-	18, // 10: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 11: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
-	2,  // 12: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
-	3,  // 13: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
-	5,  // 14: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
-	7,  // 15: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
-	8,  // 16: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
-	10, // 17: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
-	12, // 18: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
-	13, // 19: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
-	14, // 20: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
-	1,  // 21: users.v1.UsersService.Register:output_type -> users.v1.User
-	4,  // 22: users.v1.UsersService.Login:output_type -> users.v1.Tokens
-	6,  // 23: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
-	1,  // 24: users.v1.UsersService.GetUser:output_type -> users.v1.User
-	9,  // 25: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
-	11, // 26: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
-	1,  // 27: users.v1.UsersService.CreateUser:output_type -> users.v1.User
-	1,  // 28: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
-	19, // 29: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
-	21, // [21:30] is the sub-list for method output_type
-	12, // [12:21] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	25, // 4: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	25, // 5: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	25, // 6: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 7: users.v1.ListSessionsResponse.sessions:type_name -> users.v1.Session
+	25, // 8: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
+	25, // 9: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
+	26, // 10: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
+	1,  // 11: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
+	27, // 12: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 13: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
+	1,  // 14: users.v1.ListUsersResponse.users:type_name -> users.v1.User
+	28, // 15: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
+	0,  // 16: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
+	29, // 17: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 18: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
+	2,  // 19: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
+	3,  // 20: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
+	5,  // 21: users.v1.UsersService.RefreshTokens:input_type -> users.v1.RefreshTokensRequest
+	6,  // 22: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
+	7,  // 23: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
+	9,  // 24: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
+	11, // 25: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
+	12, // 26: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
+	13, // 27: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
+	15, // 28: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
+	17, // 29: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
+	18, // 30: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
+	20, // 31: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
+	22, // 32: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
+	23, // 33: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
+	24, // 34: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
+	1,  // 35: users.v1.UsersService.Register:output_type -> users.v1.User
+	4,  // 36: users.v1.UsersService.Login:output_type -> users.v1.Tokens
+	4,  // 37: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
+	30, // 38: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
+	30, // 39: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
+	10, // 40: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
+	30, // 41: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
+	30, // 42: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
+	14, // 43: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
+	16, // 44: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
+	1,  // 45: users.v1.UsersService.GetUser:output_type -> users.v1.User
+	19, // 46: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
+	21, // 47: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
+	1,  // 48: users.v1.UsersService.CreateUser:output_type -> users.v1.User
+	1,  // 49: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
+	30, // 50: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
+	35, // [35:51] is the sub-list for method output_type
+	19, // [19:35] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_users_v1_users_proto_init() }
@@ -1107,15 +1676,15 @@ func file_users_v1_users_proto_init() {
 		return
 	}
 	file_users_v1_users_proto_msgTypes[0].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[9].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[11].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[19].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_users_v1_users_proto_rawDesc), len(file_users_v1_users_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,15 +22,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	UsersService_Register_FullMethodName      = "/users.v1.UsersService/Register"
-	UsersService_Login_FullMethodName         = "/users.v1.UsersService/Login"
-	UsersService_GetKeys_FullMethodName       = "/users.v1.UsersService/GetKeys"
-	UsersService_GetUser_FullMethodName       = "/users.v1.UsersService/GetUser"
-	UsersService_BatchGetUsers_FullMethodName = "/users.v1.UsersService/BatchGetUsers"
-	UsersService_ListUsers_FullMethodName     = "/users.v1.UsersService/ListUsers"
-	UsersService_CreateUser_FullMethodName    = "/users.v1.UsersService/CreateUser"
-	UsersService_UpdateUser_FullMethodName    = "/users.v1.UsersService/UpdateUser"
-	UsersService_DeleteUser_FullMethodName    = "/users.v1.UsersService/DeleteUser"
+	UsersService_Register_FullMethodName        = "/users.v1.UsersService/Register"
+	UsersService_Login_FullMethodName           = "/users.v1.UsersService/Login"
+	UsersService_RefreshTokens_FullMethodName   = "/users.v1.UsersService/RefreshTokens"
+	UsersService_Logout_FullMethodName          = "/users.v1.UsersService/Logout"
+	UsersService_ChangePassword_FullMethodName  = "/users.v1.UsersService/ChangePassword"
+	UsersService_ListSessions_FullMethodName    = "/users.v1.UsersService/ListSessions"
+	UsersService_DeleteSession_FullMethodName   = "/users.v1.UsersService/DeleteSession"
+	UsersService_DeleteSessions_FullMethodName  = "/users.v1.UsersService/DeleteSessions"
+	UsersService_ListRevocations_FullMethodName = "/users.v1.UsersService/ListRevocations"
+	UsersService_GetKeys_FullMethodName         = "/users.v1.UsersService/GetKeys"
+	UsersService_GetUser_FullMethodName         = "/users.v1.UsersService/GetUser"
+	UsersService_BatchGetUsers_FullMethodName   = "/users.v1.UsersService/BatchGetUsers"
+	UsersService_ListUsers_FullMethodName       = "/users.v1.UsersService/ListUsers"
+	UsersService_CreateUser_FullMethodName      = "/users.v1.UsersService/CreateUser"
+	UsersService_UpdateUser_FullMethodName      = "/users.v1.UsersService/UpdateUser"
+	UsersService_DeleteUser_FullMethodName      = "/users.v1.UsersService/DeleteUser"
 )
 
 // UsersServiceClient is the client API for UsersService service.
@@ -44,6 +51,24 @@ type UsersServiceClient interface {
 	// Login exchanges an e-mail and a password for tokens. Needs no token. A wrong password and an unknown e-mail
 	// are the same UNAUTHENTICATED.
 	Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*Tokens, error)
+	// RefreshTokens exchanges a refresh token for the next one and a new access token. Needs no token. Each refresh token
+	// works once: whoever uses one again ends its session, but for the client that retries with the same
+	// `idempotency-key` within a minute because the answer was lost. One that is unknown, used or expired, or of a session
+	// that has ended, is the same UNAUTHENTICATED.
+	RefreshTokens(ctx context.Context, in *RefreshTokensRequest, opts ...grpc.CallOption) (*Tokens, error)
+	// Logout ends the session of the caller's access token.
+	Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ChangePassword changes the caller's own password, and ends its other sessions.
+	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ListSessions gives the caller's sessions, of those that have not ended the 200 that were used last.
+	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
+	// DeleteSession ends one of the caller's sessions.
+	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// DeleteSessions ends all of the caller's sessions, the present one too.
+	DeleteSessions(ctx context.Context, in *DeleteSessionsRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ListRevocations gives the sessions that ended so lately that an access token of theirs can still be valid. Needs no
+	// token: those who verify tokens ask for it, and a session's id opens nothing.
+	ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error)
 	// GetKeys gives the public keys that verify access tokens. Needs no token.
 	GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*Keys, error)
 	// GetUser gives one user.
@@ -83,6 +108,76 @@ func (c *usersServiceClient) Login(ctx context.Context, in *LoginRequest, opts .
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Tokens)
 	err := c.cc.Invoke(ctx, UsersService_Login_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) RefreshTokens(ctx context.Context, in *RefreshTokensRequest, opts ...grpc.CallOption) (*Tokens, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Tokens)
+	err := c.cc.Invoke(ctx, UsersService_RefreshTokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_Logout_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_ChangePassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSessionsResponse)
+	err := c.cc.Invoke(ctx, UsersService_ListSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_DeleteSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) DeleteSessions(ctx context.Context, in *DeleteSessionsRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_DeleteSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRevocationsResponse)
+	err := c.cc.Invoke(ctx, UsersService_ListRevocations_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +265,24 @@ type UsersServiceServer interface {
 	// Login exchanges an e-mail and a password for tokens. Needs no token. A wrong password and an unknown e-mail
 	// are the same UNAUTHENTICATED.
 	Login(context.Context, *LoginRequest) (*Tokens, error)
+	// RefreshTokens exchanges a refresh token for the next one and a new access token. Needs no token. Each refresh token
+	// works once: whoever uses one again ends its session, but for the client that retries with the same
+	// `idempotency-key` within a minute because the answer was lost. One that is unknown, used or expired, or of a session
+	// that has ended, is the same UNAUTHENTICATED.
+	RefreshTokens(context.Context, *RefreshTokensRequest) (*Tokens, error)
+	// Logout ends the session of the caller's access token.
+	Logout(context.Context, *LogoutRequest) (*emptypb.Empty, error)
+	// ChangePassword changes the caller's own password, and ends its other sessions.
+	ChangePassword(context.Context, *ChangePasswordRequest) (*emptypb.Empty, error)
+	// ListSessions gives the caller's sessions, of those that have not ended the 200 that were used last.
+	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
+	// DeleteSession ends one of the caller's sessions.
+	DeleteSession(context.Context, *DeleteSessionRequest) (*emptypb.Empty, error)
+	// DeleteSessions ends all of the caller's sessions, the present one too.
+	DeleteSessions(context.Context, *DeleteSessionsRequest) (*emptypb.Empty, error)
+	// ListRevocations gives the sessions that ended so lately that an access token of theirs can still be valid. Needs no
+	// token: those who verify tokens ask for it, and a session's id opens nothing.
+	ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error)
 	// GetKeys gives the public keys that verify access tokens. Needs no token.
 	GetKeys(context.Context, *GetKeysRequest) (*Keys, error)
 	// GetUser gives one user.
@@ -200,6 +313,27 @@ func (UnimplementedUsersServiceServer) Register(context.Context, *RegisterReques
 }
 func (UnimplementedUsersServiceServer) Login(context.Context, *LoginRequest) (*Tokens, error) {
 	return nil, status.Error(codes.Unimplemented, "method Login not implemented")
+}
+func (UnimplementedUsersServiceServer) RefreshTokens(context.Context, *RefreshTokensRequest) (*Tokens, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefreshTokens not implemented")
+}
+func (UnimplementedUsersServiceServer) Logout(context.Context, *LogoutRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method Logout not implemented")
+}
+func (UnimplementedUsersServiceServer) ChangePassword(context.Context, *ChangePasswordRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
+}
+func (UnimplementedUsersServiceServer) ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSessions not implemented")
+}
+func (UnimplementedUsersServiceServer) DeleteSession(context.Context, *DeleteSessionRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSession not implemented")
+}
+func (UnimplementedUsersServiceServer) DeleteSessions(context.Context, *DeleteSessionsRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSessions not implemented")
+}
+func (UnimplementedUsersServiceServer) ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRevocations not implemented")
 }
 func (UnimplementedUsersServiceServer) GetKeys(context.Context, *GetKeysRequest) (*Keys, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetKeys not implemented")
@@ -275,6 +409,132 @@ func _UsersService_Login_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(UsersServiceServer).Login(ctx, req.(*LoginRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_RefreshTokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefreshTokensRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).RefreshTokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_RefreshTokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).RefreshTokens(ctx, req.(*RefreshTokensRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_Logout_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogoutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).Logout(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_Logout_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).Logout(ctx, req.(*LogoutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ChangePassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangePasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ChangePassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ChangePassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ChangePassword(ctx, req.(*ChangePasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ListSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ListSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ListSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ListSessions(ctx, req.(*ListSessionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_DeleteSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).DeleteSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_DeleteSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).DeleteSession(ctx, req.(*DeleteSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_DeleteSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).DeleteSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_DeleteSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).DeleteSessions(ctx, req.(*DeleteSessionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ListRevocations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRevocationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ListRevocations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ListRevocations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ListRevocations(ctx, req.(*ListRevocationsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -419,6 +679,34 @@ var UsersService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Login",
 			Handler:    _UsersService_Login_Handler,
+		},
+		{
+			MethodName: "RefreshTokens",
+			Handler:    _UsersService_RefreshTokens_Handler,
+		},
+		{
+			MethodName: "Logout",
+			Handler:    _UsersService_Logout_Handler,
+		},
+		{
+			MethodName: "ChangePassword",
+			Handler:    _UsersService_ChangePassword_Handler,
+		},
+		{
+			MethodName: "ListSessions",
+			Handler:    _UsersService_ListSessions_Handler,
+		},
+		{
+			MethodName: "DeleteSession",
+			Handler:    _UsersService_DeleteSession_Handler,
+		},
+		{
+			MethodName: "DeleteSessions",
+			Handler:    _UsersService_DeleteSessions_Handler,
+		},
+		{
+			MethodName: "ListRevocations",
+			Handler:    _UsersService_ListRevocations_Handler,
 		},
 		{
 			MethodName: "GetKeys",
