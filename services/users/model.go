@@ -63,15 +63,40 @@ func (u *user) event(happened string) events.Event {
 	}
 }
 
-// session is a row of sessions: one sign-in, which lasts until it expires or is revoked.
+// session is a row of sessions: one sign-in, which lasts until it expires or is revoked. Tokens are stored as their
+// SHA-256 only: they are so many random bits that no guessing finds them.
 type session struct {
 	bun.BaseModel `bun:"table:sessions,alias:s"`
 
-	ID          string    `bun:",pk,nullzero,default:gen_random_uuid()"`
+	ID          string    `bun:",pk"`
+	Version     int64     `bun:",nullzero,default:1"`
 	CreatedAt   time.Time `bun:",nullzero,default:now()"`
-	UserID      int64
-	RefreshHash []byte // SHA-256: the token is 256 random bits, which no guessing finds
+	LastUsedAt  time.Time `bun:",nullzero,default:now()"`
 	ExpiresAt   time.Time
+	RevokedAt   time.Time `bun:",nullzero"`
+	UserID      int64
+	Device      string
+	RefreshHash []byte // of the refresh token that works now
+	FamilyHash  []byte // of what all refresh tokens of the session share
+	Salt        []byte // see refreshToken.next
+}
+
+// proto is the session as its user, whose present session is current, may see it.
+func (s *session) proto(current string) *usersv1.Session {
+	return &usersv1.Session{
+		Id: s.ID, UserId: s.UserID, CreatedAt: timestamppb.New(s.CreatedAt), LastUsedAt: timestamppb.New(s.LastUsedAt),
+		ExpiresAt: timestamppb.New(s.ExpiresAt), Device: s.Device, Current: s.ID == current,
+	}
+}
+
+// event is what happened to the session: "created", "revoked" or, when a refresh token came a second time and ended it,
+// "reused". Its subject is the user. It does not tell the device, which is the user's own business; one that tells no
+// session is about all the others that the user had.
+func (s *session) event(happened string) events.Event {
+	return events.Event{
+		Type: "session." + happened, SubjectID: s.UserID, Version: max(s.Version, 1),
+		Payload: &usersv1.Session{Id: s.ID, UserId: s.UserID},
+	}
 }
 
 // protos maps rows to messages.

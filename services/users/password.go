@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	_ "embed"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -60,6 +62,37 @@ func (h *hasher) matches(ctx context.Context, password, hash string) (bool, erro
 	got := want
 	err = h.limit(ctx, func() { got.key = want.derive(password) })
 	return err == nil && subtle.ConstantTimeCompare(got.key, want.key) == 1 && known, err
+}
+
+// outdated reports whether the hash was made at another cost than today's.
+func outdated(hash string) bool {
+	p, err := decode(hash)
+	return err == nil && (p.memory != argonMemory || p.time != argonTime || p.threads != argonThreads ||
+		len(p.key) != keySize || len(p.salt) != saltSize)
+}
+
+// common are the most common of leaked passwords, in lower case, one a line, in order: those of @zxcvbn-ts/language-common
+// 4.1.3 that are long enough to be a password here. passwords.LICENSE.txt is their licence.
+//
+//go:embed passwords.txt
+var common string
+
+// isCommon reports whether the password is among those that attackers try first, in whatever case it is written.
+func isCommon(password string) bool {
+	password = strings.ToLower(password)
+	// The first line that begins at i or later and is not below the password.
+	begin := func(i int) int {
+		if i == 0 {
+			return 0
+		}
+		return i + strings.IndexByte(common[i-1:], '\n')
+	}
+	line := func(i int) string {
+		l, _, _ := strings.Cut(common[begin(i):], "\n")
+		return l
+	}
+	i := sort.Search(len(common)-1, func(i int) bool { return line(i) >= password })
+	return line(i) == password
 }
 
 // limit does the work when fewer than the most are under way, and waits for that as long as ctx lasts.

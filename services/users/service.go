@@ -140,7 +140,7 @@ func (s *service) UpdateUser(ctx context.Context, req *usersv1.UpdateUserRequest
 		if *u == before {
 			return write.Unchanged(ctx, s.store.db, "user", u.proto(auth.CallerFrom(ctx)))
 		}
-		return s.store.update(ctx, u, before.governs() && !u.governs())
+		return s.store.update(ctx, u, before.governs() && !u.governs(), u.signOut(ctx, &before))
 	})
 	if err != nil {
 		return nil, err
@@ -180,6 +180,19 @@ func (s *service) create(ctx context.Context, u *user, password string) error {
 
 // governs reports whether the user can act as a global admin.
 func (u *user) governs() bool { return u.Role == usersv1.Role_ROLE_ADMIN && u.Active }
+
+// signOut tells which sessions of the user a change ends. Access tokens say what a user may do, so those that say too
+// much must stop working; and a new password is to keep out whoever knows the old one.
+func (u *user) signOut(ctx context.Context, before *user) signOut {
+	switch {
+	case before.Active && !u.Active, before.Role == usersv1.Role_ROLE_ADMIN && u.Role != before.Role:
+		return signOut{all: true}
+	case u.PasswordHash != before.PasswordHash:
+		return signOut{all: true, but: auth.CallerFrom(ctx).SessionID}
+	default:
+		return signOut{}
+	}
+}
 
 // requireSelf lets only the user itself and global admins pass.
 func (u *user) requireSelf(ctx context.Context) error {
@@ -235,7 +248,12 @@ func (u *user) check(c *errs.Check) {
 }
 
 func checkPassword(c *errs.Check, password string) {
-	c.Text("password", password, minPassword, maxPassword)
+	checkNewPassword(c, "password", password)
+}
+
+func checkNewPassword(c *errs.Check, field, password string) {
+	c.Text(field, password, minPassword, maxPassword)
+	c.That(!isCommon(password), field, "must not be one of the most common passwords, which attackers try first")
 }
 
 func checkRole(c *errs.Check, role usersv1.Role) {

@@ -40,7 +40,7 @@ type action struct {
 }
 
 func actions() []action {
-	const u, d = errs.Unauthenticated, errs.Denied
+	const u, d, i, m = errs.Unauthenticated, errs.Denied, errs.Invalid, errs.NotFound
 	update := func(fields ...string) func(context.Context, *world, *usersv1.User) (proto.Message, error) {
 		return func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
 			return w.UpdateUser(ctx, &usersv1.UpdateUserRequest{
@@ -78,6 +78,35 @@ func actions() []action {
 		{"UpdateUser", "update active", u, d, d, "", update("active")},
 		{"UpdateUser", "update password", u, d, d, "", update("password")},
 		{"UpdateUser", "update name and role", u, d, d, "", update("name", "role")},
+		{"RefreshTokens", "refresh", "", "", "", "", func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
+			tokens, err := w.Login(ctx, &usersv1.LoginRequest{Email: u.GetEmail(), Password: password})
+			if err != nil {
+				return nil, err
+			}
+			return w.RefreshTokens(ctx, &usersv1.RefreshTokensRequest{RefreshToken: tokens.GetRefreshToken()})
+		}},
+		{"Logout", "sign out", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.Logout(ctx, &usersv1.LogoutRequest{})
+		}},
+		{"ChangePassword", "change the password without it", u, i, i, i, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ChangePassword(ctx, &usersv1.ChangePasswordRequest{CurrentPassword: "guessed", NewPassword: "new " + password})
+		}},
+		{"ListSessions", "list sessions", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ListSessions(ctx, &usersv1.ListSessionsRequest{})
+		}},
+		{"DeleteSession", "end a session", u, m, "", m, func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
+			tokens, err := w.Login(ctx, &usersv1.LoginRequest{Email: u.GetEmail(), Password: password})
+			if err != nil {
+				return nil, err
+			}
+			return w.DeleteSession(ctx, &usersv1.DeleteSessionRequest{Id: sessionOf(tokens)})
+		}},
+		{"DeleteSessions", "end all sessions", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.DeleteSessions(ctx, &usersv1.DeleteSessionsRequest{})
+		}},
+		{"ListRevocations", "list what ended", "", "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ListRevocations(ctx, &usersv1.ListRevocationsRequest{})
+		}},
 		{"DeleteUser", "delete", u, d, "", "", func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
 			return w.DeleteUser(ctx, &usersv1.DeleteUserRequest{Id: u.GetId()})
 		}},
@@ -591,7 +620,8 @@ func TestInputIsChecked(t *testing.T) {
 		{"an e-mail with NUL", email("ada\x00@example.org"), "email"},
 		{"an e-mail with an invisible character", email("ada\u200b@example.org"), "email"},
 
-		{"the shortest password", secret("12345678"), ""},
+		{"the shortest password", secret("tr4ckway"), ""},
+		{"a common password", secret("Password123"), "password"},
 		{"a shorter password", secret("1234567"), "password"},
 		{"the longest password", secret(long(200)), ""},
 		{"a longer password", secret(long(201)), "password"},

@@ -2,7 +2,11 @@ package users
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -10,6 +14,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -73,9 +78,9 @@ func (s store) create(ctx context.Context, u *user) error {
 	})
 }
 
-// update writes the user's fields over the version it was read at, or is write.ErrRaced. When resigns is set, another
-// admin has to remain.
-func (s store) update(ctx context.Context, u *user, resigns bool) error {
+// update writes the user's fields over the version it was read at, or is write.ErrRaced, and ends the sessions that it
+// is to sign out. When resigns is set, another admin has to remain.
+func (s store) update(ctx context.Context, u *user, resigns bool, out signOut) error {
 	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		if resigns {
 			if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
@@ -87,7 +92,11 @@ func (s store) update(ctx context.Context, u *user, resigns bool) error {
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", u.ID, u.Version).
 			Returning("version, updated_at"))
-		return write.Changed(u.proto(auth.CallerFrom(ctx)), u.event("updated")), err
+		if err != nil {
+			return write.Change{}, err
+		}
+		ended, err := out.apply(ctx, tx, u.ID)
+		return write.Changed(u.proto(auth.CallerFrom(ctx)), append(ended, u.event("updated"))...), err
 	})
 }
 
@@ -104,7 +113,11 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", u.ID, u.Version).
 			Returning("version, updated_at"))
-		return write.Changed(&emptypb.Empty{}, u.event("deleted")), err
+		if err != nil {
+			return write.Change{}, err
+		}
+		ended, err := signOut{all: true}.apply(ctx, tx, u.ID)
+		return write.Changed(&emptypb.Empty{}, append(ended, u.event("deleted"))...), err
 	})
 }
 
@@ -124,9 +137,169 @@ func requireOtherAdmin(ctx context.Context, tx bun.Tx, id int64) error {
 	return nil
 }
 
-// createSession adds the session. It is not a write of write.Tx: the answer of a sign-in is tokens, which are not
-// stored, and a sign-in changes nothing that others see.
-func (s store) createSession(ctx context.Context, ses *session) error {
-	_, err := s.db.NewInsert().Model(ses).Returning("id, created_at").Exec(ctx)
-	return postgres.Error(err, "session")
+// changePassword writes the user's password over the version it was read at, or is write.ErrRaced.
+func (s store) changePassword(ctx context.Context, u *user, out signOut) error {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx.NewUpdate().Model(u).
+			Column("password_hash").
+			Set("version = version + 1, updated_at = now()").
+			Where("id = ? AND version = ? AND deleted_at IS NULL", u.ID, u.Version).
+			Returning("version, updated_at"))
+		if err != nil {
+			return write.Change{}, err
+		}
+		ended, err := out.apply(ctx, tx, u.ID)
+		return write.Changed(&emptypb.Empty{}, append(ended, u.event("updated"))...), err
+	})
+}
+
+// rehash replaces the hash of the user's password by another of the same password, or is write.ErrRaced. For everybody
+// else that changes nothing: there is no new version and no event.
+func (s store) rehash(ctx context.Context, u *user, hash string) error {
+	err := write.Row(ctx, s.db.NewUpdate().Model((*user)(nil)).
+		Set("password_hash = ?", hash).
+		Where("u.id = ? AND u.password_hash = ? AND u.deleted_at IS NULL", u.ID, u.PasswordHash))
+	if err == nil {
+		u.PasswordHash = hash
+	}
+	return postgres.Error(err, "user")
+}
+
+// createSession adds a session of the user, who must be as it was when its password was compared, or is write.ErrRaced:
+// a change that signs the user out ends the sessions that there are, and must not miss one that begins meanwhile.
+// The answer, which is tokens, is not stored.
+func (s store) createSession(ctx context.Context, ses *session, u *user) error {
+	return write.Tx(ctx, s.db, "session", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		err := tx.NewSelect().Model(u).
+			Where("u.id = ? AND u.password_hash = ? AND u.active AND u.deleted_at IS NULL", u.ID, u.PasswordHash).
+			For("SHARE").Scan(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return write.Change{}, write.ErrRaced
+		}
+		if err != nil {
+			return write.Change{}, err
+		}
+		_, err = tx.NewInsert().Model(ses).Returning("version, created_at, last_used_at").Exec(ctx)
+		return write.Changed(&emptypb.Empty{}, ses.event("created")), err
+	})
+}
+
+// useSession locks the session and its user, and does to them what decide says a refresh token comes to.
+func (s store) useSession(ctx context.Context, id string, decide func(*user, *session) refreshUse) (*user, *session, error) {
+	u, ses := new(user), new(session)
+	err := write.Tx(ctx, s.db, "session", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		// The user first, as those do who sign it out: so that nobody waits for one who waits for them.
+		err := tx.NewSelect().Model(u).
+			Where("u.id = (SELECT user_id FROM sessions WHERE id = ?) AND u.deleted_at IS NULL", id).
+			For("SHARE").Scan(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if err := tx.NewSelect().Model(ses).Where("s.id = ?", id).For("UPDATE").Scan(ctx); err != nil {
+			return write.Change{}, err
+		}
+		switch decide(u, ses) {
+		case refreshRotated:
+			_, err := tx.NewUpdate().Model(ses).Column("refresh_hash", "salt", "last_used_at").WherePK().Exec(ctx)
+			return write.Changed(&emptypb.Empty{}), err
+		case refreshReused:
+			_, err := tx.NewUpdate().Model(ses).
+				Set("version = version + 1, revoked_at = clock_timestamp()").WherePK().Returning("version").Exec(ctx)
+			return write.Changed(&emptypb.Empty{}, ses.event("reused")), err
+		case refreshRefused, refreshRepeated:
+		}
+		return write.Changed(&emptypb.Empty{}), nil
+	})
+	return u, ses, err
+}
+
+// maxSessions is how many sessions a list holds.
+const maxSessions = 200
+
+// listSessions gives the sessions of the user that have not ended, the one used last first.
+func (s store) listSessions(ctx context.Context, userID int64) ([]*session, error) {
+	var sessions []*session
+	err := s.db.NewSelect().Model(&sessions).
+		Where("s.user_id = ? AND s.revoked_at IS NULL AND s.expires_at > now()", userID).
+		OrderExpr("s.last_used_at DESC, s.id").Limit(maxSessions).Scan(ctx)
+	return sessions, postgres.Error(err, "session")
+}
+
+// signOut says which sessions of a user end: one of them, all, or all but one. The zero signOut is none.
+type signOut struct {
+	one string
+	all bool
+	but string
+}
+
+// endSessions ends sessions of the user. One that is not there, or not any more, is NotFound.
+func (s store) endSessions(ctx context.Context, userID int64, out signOut) error {
+	return write.Tx(ctx, s.db, "session", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		ended, err := out.apply(ctx, tx, userID)
+		if err == nil && out.one != "" && len(ended) == 0 {
+			err = sql.ErrNoRows
+		}
+		return write.Changed(&emptypb.Empty{}, ended...), err
+	})
+}
+
+// apply ends the sessions, and gives the event of that, or none if there were no such sessions. Their time is the
+// clock's, and not the transaction's, which may be long ago for those who ask what ended since.
+func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) ([]events.Event, error) {
+	if o == (signOut{}) {
+		return nil, nil
+	}
+	ses := &session{UserID: userID}
+	q := tx.NewUpdate().Model((*session)(nil)).
+		Set("version = version + 1, revoked_at = clock_timestamp()").
+		Where("s.user_id = ? AND s.revoked_at IS NULL AND s.expires_at > now()", userID)
+	if !o.all {
+		ses.ID, ses.Version = o.one, 2 // a session is revoked once
+		q = q.Where("s.id::text = ?", o.one)
+	}
+	if o.but != "" {
+		q = q.Where("s.id::text <> ?", o.but)
+	}
+	res, err := q.Exec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return nil, err
+	}
+	return []events.Event{ses.event("revoked")}, nil
+}
+
+// overlap is how far back a list of what ended goes beyond what was asked for: longer than a transaction can take that
+// had set its time before the list was read, and was committed after.
+const overlap = time.Minute
+
+// listRevoked gives the sessions that were revoked since then, and within the lifetime.
+func (s store) listRevoked(ctx context.Context, since time.Time, lifetime time.Duration) (ids []string, readAt time.Time, err error) {
+	err = s.db.NewSelect().TableExpr("sessions").
+		ColumnExpr("coalesce(array_agg(id::text), '{}'), now()").
+		Where("revoked_at > greatest(now() - ? * interval '1 second', ?::timestamptz)", lifetime.Seconds(), since.Add(-overlap)).
+		Scan(ctx, pgdialect.Array(&ids), &readAt)
+	return ids, readAt, postgres.Error(err, "session")
+}
+
+const (
+	purgeEvery   = time.Hour
+	purgeTimeout = 10 * time.Second
+	purgeBatch   = 10_000
+)
+
+// purge deletes sessions that ended before then, so many at a time that no statement takes long, and tells whether there
+// may be more.
+func (s store) purge(ctx context.Context, before time.Time) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
+	defer cancel()
+	res, err := s.db.NewDelete().Model((*session)(nil)).
+		Where(`s.id IN (SELECT id FROM sessions WHERE expires_at < ? OR revoked_at < ? LIMIT ?)`, before, before, purgeBatch).
+		Exec(ctx)
+	if err != nil {
+		return false, fmt.Errorf("purge sessions: %w", err)
+	}
+	n, err := res.RowsAffected()
+	return n == purgeBatch, err
 }

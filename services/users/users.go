@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
@@ -66,18 +67,27 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 
+	ended := auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
+		return s.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since})
+	})
 	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(context.Context) ([]byte, error) {
 		return issuer.JWKS()
-	}))
+	}), ended)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) { usersv1.RegisterUsersServiceServer(srv, s) },
 		Interceptors: []grpc.UnaryServerInterceptor{
 			auth.Authenticate(verifier, usersv1.UsersService_Register_FullMethodName,
-				usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_GetKeys_FullMethodName),
-			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName),
+				usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_GetKeys_FullMethodName,
+				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName),
+			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName,
+				usersv1.UsersService_RefreshTokens_FullMethodName),
 		},
 		Ready: db.PingContext,
-		Jobs:  []func(context.Context){func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) }},
+		Jobs: []func(context.Context){
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { ended.Run(ctx, env.Log) },
+			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },
+		},
 	})
 }
 

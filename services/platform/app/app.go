@@ -101,8 +101,10 @@ func serve(ctx context.Context, cfg Config, servers []server, jobs []func(ctx co
 	return nil
 }
 
-// ServeHTTP serves a handler on cfg.Listen, and the probes beside it, until ctx ends.
-func ServeHTTP(ctx context.Context, cfg Config, env Env, srv *http.Server, ready func(context.Context) error) error {
+// ServeHTTP serves a handler on cfg.Listen, and the probes beside it, until ctx ends. Jobs run as long.
+func ServeHTTP(ctx context.Context, cfg Config, env Env, srv *http.Server, ready func(context.Context) error,
+	jobs ...func(context.Context),
+) error {
 	l, err := env.listen(ctx, cfg.Listen)
 	if err != nil {
 		return err
@@ -112,7 +114,7 @@ func ServeHTTP(ctx context.Context, cfg Config, env Env, srv *http.Server, ready
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	return serve(ctx, cfg, append(servers, admin...), nil)
+	return serve(ctx, cfg, append(servers, admin...), jobs)
 }
 
 func httpServer(srv *http.Server, l net.Listener) server {

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -31,6 +32,10 @@ const (
 	// resolver looks again only then.
 	maxConnectionAge      = 2 * time.Minute
 	maxConnectionAgeGrace = 30 * time.Second
+	// A service that restarted is found again within about a second: gRPC's own waits grow to two minutes.
+	reconnectFirst = 50 * time.Millisecond
+	reconnectMost  = time.Second
+	connectTimeout = 5 * time.Second
 )
 
 // GRPC is what a service serves.
@@ -147,6 +152,13 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(config),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: reconnectFirst, Multiplier: backoff.DefaultConfig.Multiplier,
+				Jitter: backoff.DefaultConfig.Jitter, MaxDelay: reconnectMost,
+			},
+			MinConnectTimeout: connectTimeout,
+		}),
 		grpc.WithChainUnaryInterceptor(bound, auth.Forward),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(env.otelgrpc()...)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),

@@ -111,6 +111,9 @@ func thumbprint(public ed25519.PublicKey) string {
 // Lifetime is how long a token is valid.
 func (i *Issuer) Lifetime() time.Duration { return i.lifetime }
 
+// Accepted is how long after it was issued a token may still be accepted, somewhere: its lifetime and the skew.
+func (i *Issuer) Accepted() time.Duration { return i.lifetime + skew }
+
 // Issue signs an access token for a user and session.
 func (i *Issuer) Issue(userID int64, admin bool, session string) (string, error) {
 	now := time.Now()
@@ -156,22 +159,25 @@ func (i *Issuer) JWKS() ([]byte, error) {
 
 // Verifier tells who a token belongs to. It follows RFC 8725: the algorithm comes from the key and never from the
 // token, and type, issuer, audience and times are all checked. A verified token is remembered until it expires, so
-// that its signature is checked once and not on every request.
+// that its signature is checked once and not on every request; whether its session has ended is looked up each time.
 type Verifier struct {
 	parser *jwt.Parser
 	keys   Keys
+	ended  *Revocations
 	seen   *lru.Cache[string, *Caller]
 }
 
-// NewVerifier makes a verifier of tokens that are signed with one of the keys.
-func NewVerifier(cfg Config, keys Keys) *Verifier {
+// NewVerifier makes a verifier of tokens that are signed with one of the keys, and whose session is not among the ended
+// ones; nil has none of these.
+func NewVerifier(cfg Config, keys Keys, ended *Revocations) *Verifier {
 	seen, err := lru.New[string, *Caller](remembered)
 	if err != nil {
 		panic(err) // only a size below one is an error
 	}
 	return &Verifier{
-		keys: keys,
-		seen: seen,
+		keys:  keys,
+		ended: ended,
+		seen:  seen,
 		parser: jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithIssuer(cfg.Issuer),
 			jwt.WithAudience(cfg.Audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(skew),
 			jwt.WithStrictDecoding()),
@@ -181,6 +187,16 @@ func NewVerifier(cfg Config, keys Keys) *Verifier {
 // Verify gives the caller that the token stands for. A token that is not good is Unauthenticated, whatever is wrong
 // with it; keys that can not be had are Unavailable.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Caller, error) {
+	c, err := v.verify(ctx, token)
+	if err == nil && v.ended.Has(c.SessionID) {
+		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").
+			Because(errors.New("its session has ended"))
+	}
+	return c, err
+}
+
+// verify is Verify for a session that has not ended.
+func (v *Verifier) verify(ctx context.Context, token string) (*Caller, error) {
 	if c, ok := v.seen.Get(token); ok {
 		if time.Now().Before(c.Expires.Add(skew)) {
 			return c, nil

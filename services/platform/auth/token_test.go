@@ -31,7 +31,7 @@ func issuing(tb testing.TB, lifetime time.Duration) (*Issuer, *Verifier) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return i, NewVerifier(config, NewRemoteKeys(func(context.Context) ([]byte, error) { return i.JWKS() }))
+	return i, NewVerifier(config, NewRemoteKeys(func(context.Context) ([]byte, error) { return i.JWKS() }), nil)
 }
 
 func (i *Issuer) public(tb testing.TB) ed25519.PublicKey {
@@ -307,7 +307,7 @@ func TestAnIssuerPublishesAllKeysAndSignsWithTheFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := NewVerifier(config, NewRemoteKeys(func(context.Context) ([]byte, error) { return after.JWKS() }))
+	v := NewVerifier(config, NewRemoteKeys(func(context.Context) ([]byte, error) { return after.JWKS() }), nil)
 	for _, i := range []*Issuer{before, after} {
 		token, err := i.Issue(7, false, "")
 		if err != nil {

@@ -37,8 +37,11 @@ const (
 	Conflict             Code = "conflict"
 	InProgress           Code = "in_progress"
 	PreconditionFailed   Code = "precondition_failed"
+	PreconditionRequired Code = "precondition_required"
 	RequestTimeout       Code = "request_timeout"
 	TooLarge             Code = "too_large"
+	URITooLong           Code = "uri_too_long"
+	HeadersTooLarge      Code = "headers_too_large"
 	UnsupportedMediaType Code = "unsupported_media_type"
 	KeyReused            Code = "idempotency_key_reused"
 	RateLimited          Code = "rate_limited"
@@ -66,8 +69,11 @@ func table() []row {
 		{Conflict, http.StatusConflict, codes.AlreadyExists, "The request conflicts with the present state"},
 		{InProgress, http.StatusConflict, codes.Aborted, "The first request with this key is still running"},
 		{PreconditionFailed, http.StatusPreconditionFailed, codes.FailedPrecondition, "The thing has changed since"},
+		{PreconditionRequired, http.StatusPreconditionRequired, codes.FailedPrecondition, "The request must be conditional"},
 		{RequestTimeout, http.StatusRequestTimeout, codes.DeadlineExceeded, "The request did not arrive in time"},
 		{TooLarge, http.StatusRequestEntityTooLarge, codes.OutOfRange, "The request is too large"},
+		{URITooLong, http.StatusRequestURITooLong, codes.OutOfRange, "The address is too long"},
+		{HeadersTooLarge, http.StatusRequestHeaderFieldsTooLarge, codes.OutOfRange, "The headers are too large"},
 		{UnsupportedMediaType, http.StatusUnsupportedMediaType, codes.InvalidArgument, "Unsupported media type"},
 		{KeyReused, http.StatusUnprocessableEntity, codes.InvalidArgument, "The idempotency key was used before"},
 		{RateLimited, http.StatusTooManyRequests, codes.ResourceExhausted, "Too many requests"},

@@ -81,19 +81,19 @@ type writeKey struct{}
 // in full, take no notice of keys: those whose answers hold secrets, which are not stored.
 func Intercept(db bun.IDB, except ...string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		keys := metadata.ValueFromIncomingContext(ctx, KeyHeader)
+		key, err := Key(ctx)
 		msg, isProto := req.(proto.Message)
-		if len(keys) == 0 || !isProto || slices.Contains(except, info.FullMethod) {
+		if key == "" && err == nil || !isProto || slices.Contains(except, info.FullMethod) {
 			return next(ctx, req)
+		}
+		if err != nil {
+			return nil, err
 		}
 		sum, err := fingerprint(info.FullMethod, msg)
 		if err != nil {
 			return nil, err
 		}
-		w := &write{callerID: auth.CallerFrom(ctx).UserID, key: keys[0], fingerprint: sum}
-		if n := len([]rune(w.key)); n < 1 || n > MaxKey {
-			return nil, errs.InvalidField(KeyHeader, "must have 1 to %d characters", MaxKey)
-		}
+		w := &write{callerID: auth.CallerFrom(ctx).UserID, key: key, fingerprint: sum}
 		if answer, err := w.replay(ctx, db); answer != nil || err != nil {
 			return answer, err
 		}
@@ -103,6 +103,26 @@ func Intercept(db bun.IDB, except ...string) grpc.UnaryServerInterceptor {
 		}
 		return answer, err
 	}
+}
+
+// Key gives the key of an incoming call, or nothing. It is for the methods that Intercept leaves alone.
+func Key(ctx context.Context) (string, error) {
+	keys := metadata.ValueFromIncomingContext(ctx, KeyHeader)
+	if len(keys) == 0 {
+		return "", nil
+	}
+	if n := len([]rune(keys[0])); n < 1 || n > MaxKey {
+		return "", errs.InvalidField(KeyHeader, "must have 1 to %d characters", MaxKey)
+	}
+	return keys[0], nil
+}
+
+// MarkReplayed tells the client that the answer was given before.
+func MarkReplayed(ctx context.Context) error {
+	if err := grpc.SetHeader(ctx, metadata.Pairs(ReplayedHeader, "true")); err != nil {
+		return fmt.Errorf("mark a replayed answer: %w", err)
+	}
+	return nil
 }
 
 // errDone says that the key's write has been done by another request since this one looked.
@@ -130,10 +150,7 @@ func (w *write) replay(ctx context.Context, db bun.IDB) (proto.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a stored answer: %w", err)
 	}
-	if err := grpc.SetHeader(ctx, metadata.Pairs(ReplayedHeader, "true")); err != nil {
-		return nil, fmt.Errorf("mark a replayed answer: %w", err)
-	}
-	return answer, nil
+	return answer, MarkReplayed(ctx)
 }
 
 // Keyed reports whether the request carries a key.

@@ -71,7 +71,7 @@ func (w *World) Fake(tb testing.TB, addr string, register func(*grpc.Server), pu
 	tb.Helper()
 	verifier := auth.NewVerifier(AuthConfig(), auth.NewRemoteKeys(func(context.Context) ([]byte, error) {
 		return w.Issuer.JWKS()
-	}))
+	}), nil)
 	w.Start(tb, addr, func(ctx context.Context, cfg app.Config, env app.Env) error {
 		return app.ServeGRPC(ctx, cfg, env, app.GRPC{
 			Register:     register,

@@ -1,0 +1,363 @@
+package users
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/idempotency"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+)
+
+// revoked gives the sessions that ended since then.
+func (w *world) revoked(t *testing.T, since *timestamppb.Timestamp) *usersv1.ListRevocationsResponse {
+	t.Helper()
+	res, err := w.ListRevocations(t.Context(), &usersv1.ListRevocationsRequest{Since: since})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func (w *world) mustRefresh(t *testing.T, tokens *usersv1.Tokens, works bool) {
+	t.Helper()
+	if _, err := w.refresh(t.Context(), tokens.GetRefreshToken()); works != (err == nil) || err != nil && !errs.Is(err, errs.Unauthenticated) {
+		t.Errorf("refresh: got %v, want it to work: %v", err, works)
+	}
+}
+
+func TestWhatEndsASession(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	admin := w.as(t, w.admin)
+	promote := func(t *testing.T, u *usersv1.User) {
+		t.Helper()
+		_, err := w.UpdateUser(admin, &usersv1.UpdateUserRequest{Id: u.GetId(), UpdateMask: mask("role"), Role: usersv1.Role_ROLE_ADMIN})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	change := func(field string) func(context.Context, *usersv1.Tokens, *usersv1.Tokens) error {
+		return func(_ context.Context, mine, _ *usersv1.Tokens) error {
+			_, err := w.UpdateUser(admin, &usersv1.UpdateUserRequest{
+				Id: mine.GetUser().GetId(), UpdateMask: mask(field), Name: "New", Role: usersv1.Role_ROLE_USER, Password: "another " + password,
+			})
+			return err
+		}
+	}
+	tests := []struct {
+		name        string
+		mine, other bool // whether they work afterwards
+		do          func(ctx context.Context, mine, other *usersv1.Tokens) error
+	}{
+		{"nothing", true, true, func(context.Context, *usersv1.Tokens, *usersv1.Tokens) error { return nil }},
+		{"signing out", false, true, func(ctx context.Context, _, _ *usersv1.Tokens) error {
+			_, err := w.Logout(ctx, &usersv1.LogoutRequest{})
+			return err
+		}},
+		{"signing out twice", false, true, func(ctx context.Context, _, _ *usersv1.Tokens) error {
+			for range 2 {
+				if _, err := w.Logout(ctx, &usersv1.LogoutRequest{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"ending the other", true, false, func(ctx context.Context, _, other *usersv1.Tokens) error {
+			_, err := w.DeleteSession(ctx, &usersv1.DeleteSessionRequest{Id: sessionOf(other)})
+			return err
+		}},
+		{"signing out everywhere", false, false, func(ctx context.Context, _, _ *usersv1.Tokens) error {
+			_, err := w.DeleteSessions(ctx, &usersv1.DeleteSessionsRequest{})
+			return err
+		}},
+		{"changing the password", true, false, func(ctx context.Context, _, _ *usersv1.Tokens) error {
+			_, err := w.ChangePassword(ctx, &usersv1.ChangePasswordRequest{CurrentPassword: password, NewPassword: "new " + password})
+			return err
+		}},
+		{"a name changed by an admin", true, true, change("name")},
+		{"a password set by an admin", false, false, change("password")},
+		{"being deactivated", false, false, change("active")},
+		{"being demoted", false, false, change("role")},
+		{"being deleted", false, false, func(_ context.Context, mine, _ *usersv1.Tokens) error {
+			_, err := w.DeleteUser(admin, &usersv1.DeleteUserRequest{Id: mine.GetUser().GetId()})
+			return err
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			promote(t, w.register(t, tt.name))
+			mine, other := w.login(t, tt.name), w.login(t, tt.name)
+			before := w.revoked(t, nil).GetReadAt()
+			if err := tt.do(with(t.Context(), mine), mine, other); err != nil {
+				t.Fatal(err)
+			}
+			ended := w.revoked(t, before).GetSessionIds()
+			for _, s := range []struct {
+				name   string
+				tokens *usersv1.Tokens
+				works  bool
+			}{{"the session", mine, tt.mine}, {"the other", other, tt.other}} {
+				if got := !slices.Contains(ended, sessionOf(s.tokens)); got != s.works {
+					t.Errorf("%s: got it among the living: %v, want %v", s.name, got, s.works)
+				}
+				w.mustRefresh(t, s.tokens, s.works)
+			}
+			want := 0
+			if !tt.mine || !tt.other {
+				want = 1
+			}
+			if got := w.count(t, "events WHERE type = 'session.revoked' AND subject_id = ?", mine.GetUser().GetId()); got != want {
+				t.Errorf("events: got %d, want %d", got, want)
+			}
+		})
+	}
+}
+
+func TestSessionsAreTheCallersOwn(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.register(t, "ada")
+	w.register(t, "eve")
+	phone, err := w.Login(auth.WithDevice(t.Context(), "Phone/1.0 (ärger)\r\n"), &usersv1.LoginRequest{Email: address("ada"), Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	desk, eve := w.login(t, "ada"), w.login(t, "eve")
+	next, err := w.refresh(t.Context(), phone.GetRefreshToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(tokens *usersv1.Tokens) []*usersv1.Session {
+		t.Helper()
+		res, err := w.ListSessions(with(t.Context(), tokens), &usersv1.ListSessionsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.GetSessions()
+	}
+	got := list(desk)
+	if len(got) != 2 || got[0].GetId() != sessionOf(next) || got[1].GetId() != sessionOf(desk) {
+		t.Fatalf("ada's sessions: got %v, want the phone's, which was used last, and the desk's", got)
+	}
+	if got[0].GetCurrent() || !got[1].GetCurrent() || got[0].GetDevice() != "Phone/1.0 (rger)" || got[1].GetDevice() != "" {
+		t.Errorf("ada's sessions: got %v, want the second one current, and the phone named", got)
+	}
+	if !got[0].GetLastUsedAt().AsTime().After(got[0].GetCreatedAt().AsTime()) {
+		t.Errorf("the phone's session: got it used at %v, want later than %v", got[0].GetLastUsedAt(), got[0].GetCreatedAt())
+	}
+	for name, id := range map[string]string{
+		"someone else's": sessionOf(phone), "one that is not there": newRefreshToken().session.String(), "no id": "x", "NUL": "\x00", "nothing": "",
+		"an injection": "' OR true --",
+	} {
+		_, err := w.DeleteSession(with(t.Context(), eve), &usersv1.DeleteSessionRequest{Id: id})
+		if !errs.Is(err, errs.NotFound) {
+			t.Errorf("end %s: got %v, want %v", name, err, errs.NotFound)
+		}
+	}
+	if got := list(eve); len(got) != 1 {
+		t.Errorf("eve's sessions: got %v, want one", got)
+	}
+	if _, err := w.DeleteSession(with(t.Context(), desk), &usersv1.DeleteSessionRequest{Id: sessionOf(phone)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(desk); len(got) != 1 || got[0].GetId() != sessionOf(desk) {
+		t.Errorf("ada's sessions afterwards: got %v, want the desk's", got)
+	}
+	if got := w.dump(t, "events"); strings.Contains(got, "Phone") {
+		t.Error("an event tells a device")
+	}
+}
+
+func TestAPasswordIsChangedByWhoKnowsIt(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.register(t, "ada")
+	tokens := w.login(t, "ada")
+	ctx := idempotency.WithKey(with(t.Context(), tokens), "a key")
+	const fresh = "another one altogether"
+	for _, tt := range []struct{ name, current, fresh, want string }{
+		{"a wrong one", password + "x", fresh, "current_password"},
+		{"none", "", fresh, "current_password"},
+		{"to a short one", password, "short", "new_password"},
+		{"to a common one", password, "iLoveYou2", "new_password"},
+	} {
+		_, err := w.ChangePassword(ctx, &usersv1.ChangePasswordRequest{CurrentPassword: tt.current, NewPassword: tt.fresh})
+		if got := strings.Join(fields(err), " "); got != tt.want {
+			t.Errorf("%s: got %q (%v), want %q", tt.name, got, err, tt.want)
+		}
+	}
+	for range 2 { // also when the answer was lost, and the old one is no longer right
+		_, err := w.ChangePassword(ctx, &usersv1.ChangePasswordRequest{CurrentPassword: password, NewPassword: fresh})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for p, want := range map[string]errs.Code{password: errs.Unauthenticated, fresh: ""} {
+		_, err := w.Login(t.Context(), &usersv1.LoginRequest{Email: address("ada"), Password: p})
+		if got := code(err); got != want {
+			t.Errorf("sign in with %q: got %q, want %q", p, got, want)
+		}
+	}
+	if got := w.get(t, tokens.GetUser().GetId()).GetVersion(); got != 2 {
+		t.Errorf("version: got %d, want 2", got)
+	}
+}
+
+func TestAnOldHashIsRenewedAtSignIn(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	old := encode(phc{
+		memory: 64, time: 1, threads: 1, salt: []byte("sixteen bytes ok"),
+		key: argon2.IDKey([]byte(password), []byte("sixteen bytes ok"), 1, 64, 1, keySize),
+	})
+	// As it was stored when the cost was lower.
+	if _, err := w.db.NewUpdate().Model((*user)(nil)).Set("password_hash = ?", old).Where("id = ?", ada.GetId()).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Ten at once: each of them finds the old hash.
+	for i, err := range each(10, func(int) error {
+		_, err := w.Login(t.Context(), &usersv1.LoginRequest{Email: address("ada"), Password: password})
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("sign-in %d: got %v, want no error", i, err)
+		}
+	}
+	var u user
+	if err := w.db.NewSelect().Model(&u).Where("id = ?", ada.GetId()).Scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if u.PasswordHash == old || outdated(u.PasswordHash) {
+		t.Error("the hash: got the old one, want one at today's cost")
+	}
+	if got := w.get(t, ada.GetId()); !proto.Equal(got, ada) {
+		t.Errorf("the user: got %v, want %v", got, ada)
+	}
+}
+
+func TestSignInsThatRaceADeactivationLeaveNoSession(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	tokens := make([]*usersv1.Tokens, 12)
+	for i, err := range each(len(tokens), func(i int) error {
+		if i == 4 {
+			_, err := w.UpdateUser(w.as(t, w.admin), &usersv1.UpdateUserRequest{Id: ada.GetId(), UpdateMask: mask("active")})
+			return err
+		}
+		var err error
+		tokens[i], err = w.Login(t.Context(), &usersv1.LoginRequest{Email: address("ada"), Password: password})
+		return err
+	}) {
+		if err != nil && !errs.Is(err, errs.Unauthenticated) {
+			t.Errorf("sign-in %d: got %v, want %v or success", i, err, errs.Unauthenticated)
+		}
+	}
+	if got := w.count(t, "sessions WHERE revoked_at IS NULL"); got != 0 {
+		t.Errorf("living sessions of someone who is not active: got %d, want none", got)
+	}
+}
+
+func TestEndedSessionsArePurgedWhenNobodyAsksForThemAnyMore(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.register(t, "ada")
+	ends := map[string]*usersv1.Tokens{"living": w.login(t, "ada"), "ended": w.login(t, "ada"), "expired": w.login(t, "ada")}
+	if _, err := w.Logout(with(t.Context(), ends["ended"]), &usersv1.LogoutRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.db.NewUpdate().Model((*session)(nil)).Set("expires_at = now()").Where("id = ?", sessionOf(ends["expired"])).Exec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := store{w.db}
+	for _, tt := range []struct {
+		before time.Time
+		want   int
+	}{{time.Now().Add(-time.Hour), 3}, {time.Now().Add(time.Hour), 1}} {
+		if more, err := s.purge(t.Context(), tt.before); err != nil || more {
+			t.Errorf("purge: got %v, %v, want no more and no error", more, err)
+		}
+		if got := w.count(t, "sessions"); got != tt.want {
+			t.Errorf("sessions left of those that ended before %v: got %d, want %d", tt.before, got, tt.want)
+		}
+	}
+	w.mustRefresh(t, ends["living"], true)
+	w.mustRefresh(t, ends["ended"], false)
+}
+
+func TestTheMostCommonPasswordsAreKnown(t *testing.T) {
+	t.Parallel()
+	all := strings.Split(strings.TrimSuffix(common, "\n"), "\n")
+	if !slices.IsSorted(all) || len(all) < 10_000 {
+		t.Fatalf("the list: got %d lines, sorted: %v, want more, in order", len(all), slices.IsSorted(all))
+	}
+	for _, p := range all {
+		if !isCommon(p) || !isCommon(strings.ToUpper(p)) && strings.ToLower(strings.ToUpper(p)) == p {
+			t.Errorf("%q: got it unknown, want it known", p)
+		}
+	}
+	for _, p := range []string{"", "\n", "!", "zzzzzzzzzzzzzzzz", "\xff\xff", password, all[0][1:], all[0] + "\n" + all[1], all[7] + "\n"} {
+		if isCommon(p) {
+			t.Errorf("%q: got it known, want it unknown", p)
+		}
+	}
+}
+
+// TestAnAccessTokenStopsOnEveryReplica shows that what the unit tests of package auth time is wired: it takes as long as
+// the next question for what ended.
+func TestAnAccessTokenStopsOnEveryReplica(t *testing.T) {
+	t.Parallel()
+	cfg := configure(t)
+	var replicas []usersv1.UsersServiceClient
+	for range 2 {
+		_, client := run(t, cfg, new(logBuffer))
+		replicas = append(replicas, client)
+	}
+	login := func() context.Context {
+		t.Helper()
+		tokens, err := replicas[0].Login(t.Context(), &usersv1.LoginRequest{Email: adminEmail, Password: adminPassword})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return with(t.Context(), tokens)
+	}
+	out, stays := login(), login()
+	get := func(ctx context.Context, replica int) errs.Code {
+		_, err := replicas[replica].GetUser(ctx, &usersv1.GetUserRequest{Id: 1})
+		return code(err)
+	}
+	for i := range replicas {
+		if got := get(out, i); got != "" {
+			t.Fatalf("replica %d, signed in: got %q, want no error", i, got)
+		}
+	}
+	if _, err := replicas[0].Logout(out, &usersv1.LogoutRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	deadline, again := time.After(5*time.Second), time.NewTicker(20*time.Millisecond)
+	defer again.Stop()
+	for i := range replicas {
+		for get(out, i) != errs.Unauthenticated {
+			select {
+			case <-deadline:
+				t.Fatalf("replica %d, five seconds after: got %q, want %q", i, get(out, i), errs.Unauthenticated)
+			case <-again.C:
+			}
+		}
+		if got := get(stays, i); got != "" {
+			t.Errorf("replica %d, another session: got %q, want no error", i, got)
+		}
+	}
+}
