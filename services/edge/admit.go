@@ -38,6 +38,9 @@ func admit(next http.Handler, verifier *auth.Verifier, rates *rates, proxies []n
 		if caller != nil {
 			ctx = auth.WithCaller(ctx, caller)
 		}
+		if signIn || r.URL.Path == "/graphql" { // where a session may begin
+			ctx = auth.WithDevice(ctx, r.UserAgent())
+		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/go-redis/redis_rate/v10"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/trackway/trackway/graph"
 	"github.com/trackway/trackway/services/platform/app"
@@ -27,6 +29,7 @@ import (
 type Config struct {
 	App      app.Config
 	Auth     auth.Config
+	GraphQL  GraphQLConfig
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
 	Tasks    string `env:"TASKS_ADDR,required,notEmpty" doc:"host:port of the tasks service"`
@@ -36,6 +39,7 @@ type Config struct {
 	AuthRateLimit int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
 	BodyLimit     int64          `env:"BODY_LIMIT" envDefault:"1048576" doc:"Largest request body, in bytes"`
 	Timeout       time.Duration  `env:"REQUEST_TIMEOUT" envDefault:"20s" doc:"How long one request may take"`
+	Concurrency   int            `env:"CONCURRENCY_LIMIT" envDefault:"1024" doc:"Most requests that one replica works on at once; what is beyond is 503 with Retry-After; 0 for any number"`
 	Origins       []string       `env:"CORS_ORIGINS" doc:"Origins whose pages may call, such as https://app.example.com, separated by commas; * for all"`
 	Proxies       []netip.Prefix `env:"TRUSTED_PROXIES" doc:"Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed, separated by commas"`
 }
@@ -49,7 +53,8 @@ const (
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 32 << 10
+	// maxHeaderBytes is where net/http itself gives up, in plain text; bounds.go answers below it, in ours.
+	maxHeaderBytes = 64 << 10
 )
 
 // Run serves until ctx ends. It is ready at once: what a service that is down can not answer is 503, and all else
@@ -87,16 +92,28 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		projects: projectsv1.NewProjectsServiceClient(projectsConn),
 		tasks:    tasksv1.NewTasksServiceClient(tasksConn),
 	}
-	limits := newRates(redis_rate.NewLimiter(redis), cfg, env.Log)
-	graphql := graph.New(graph.Config{
-		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
+	c.ended = auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
+		return c.users.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since}, grpc.WaitForReady(true))
 	})
-	srv := &http.Server{
-		Handler:           newHandler(cfg, env, limits, c, graphql),
+	limits := newRates(redis_rate.NewLimiter(redis), cfg, env.Log)
+	if err := limits.meter(env.MeterProvider()); err != nil {
+		return err
+	}
+	face := graph.Config{Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn}
+	if err := cfg.GraphQL.fill(&face, limits, redis); err != nil {
+		return err
+	}
+	srv := newServer(newHandler(cfg, env, limits, c, graph.New(face)))
+	return app.ServeHTTP(ctx, cfg.App, env, srv, func(context.Context) error { return nil },
+		func(ctx context.Context) { c.ended.Run(ctx, env.Log) })
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}
-	return app.ServeHTTP(ctx, cfg.App, env, srv, func(context.Context) error { return nil })
 }
 
 // check refuses a configuration that could not mean anything.
@@ -106,8 +123,8 @@ func (c Config) check() error {
 		return fmt.Errorf("BODY_LIMIT is %d, and must be at least 1", c.BodyLimit)
 	case c.Timeout <= 0:
 		return fmt.Errorf("REQUEST_TIMEOUT is %s, and must be longer", c.Timeout)
-	case c.RateLimit < 0 || c.AuthRateLimit < 0:
-		return errors.New("RATE_LIMIT and AUTH_RATE_LIMIT must not be negative")
+	case c.RateLimit < 0 || c.AuthRateLimit < 0 || c.Concurrency < 0:
+		return errors.New("RATE_LIMIT, AUTH_RATE_LIMIT and CONCURRENCY_LIMIT must not be negative")
 	}
 	for _, o := range c.Origins {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o) {

@@ -68,6 +68,8 @@ func TestAddressesAndMethods(t *testing.T) {
 		{"POST", "/api/openapi.json", 405, "GET, HEAD, OPTIONS"},
 		{"OPTIONS", "/api/tasks/", 204, collection},
 		{"OPTIONS", "/api/projects/1/members/2", 204, thing},
+		{"OPTIONS", "/api/tasks/bulk/", 204, "PATCH, POST, OPTIONS"},
+		{"GET", "/api/tasks/bulk", 405, "PATCH, POST, OPTIONS"},
 		{"OPTIONS", "/nothing", 404, ""},
 		{"GET", "/", 404, ""},
 		{"GET", "/api/nothing/", 404, ""},
@@ -90,17 +92,30 @@ func TestAddressesAndMethods(t *testing.T) {
 			checkProblem(t, tt.path, res)
 		}
 	}
+	for path, want := range map[string]string{
+		"/api/tasks/1/": "application/json, application/merge-patch+json", "/api/tasks/bulk/": "application/json", "/api/tasks/": "",
+	} {
+		if got := w.do("OPTIONS", path, "").Header.Get("Accept-Patch"); got != want {
+			t.Errorf("OPTIONS %s: got Accept-Patch %q, want %q", path, got, want)
+		}
+		if res := w.do("PATCH", path, "x", "Content-Type", "text/plain"); res.Header.Get("Accept-Patch") != want {
+			t.Errorf("PATCH %s: got %d, Accept-Patch %q, want %q", path, res.StatusCode, res.Header.Get("Accept-Patch"), want)
+		}
+	}
 	if res := w.do("OPTIONS", "/api/tasks/", "", "Authorization", ""); res.StatusCode != http.StatusNoContent {
 		t.Errorf("OPTIONS without a token: got %d, want 204", res.StatusCode)
 	}
-	get, head := w.do("GET", "/api/tasks/", ""), w.do("HEAD", "/api/tasks/", "")
-	for _, h := range []http.Header{get.Header, head.Header} {
-		for _, varies := range []string{"Date", "X-Request-Id", "Ratelimit"} {
-			h.Del(varies)
+	for _, coding := range []string{"identity", "gzip", "br", "zstd"} {
+		get := w.do("GET", "/api/tasks/", "", "Accept-Encoding", coding)
+		head := w.do("HEAD", "/api/tasks/", "", "Accept-Encoding", coding)
+		for _, h := range []http.Header{get.Header, head.Header} {
+			for _, varies := range []string{"Date", "X-Request-Id", "Ratelimit"} {
+				h.Del(varies)
+			}
 		}
-	}
-	if diff := cmp.Diff(get.Header, head.Header); diff != "" || head.body != "" {
-		t.Errorf("HEAD (-GET +HEAD), body %q:\n%s", head.body, diff)
+		if diff := cmp.Diff(get.Header, head.Header); diff != "" || head.body != "" {
+			t.Errorf("HEAD in %s (-GET +HEAD), body %q:\n%s", coding, head.body, diff)
+		}
 	}
 }
 
@@ -135,8 +150,8 @@ func TestWritesBecomeRequests(t *testing.T) {
 				"updateMask":"description,status,priority,labels,assigneeId,parentId,dueDate"}`),
 		},
 		{
-			"PATCH", "/api/tasks/1/", `{"completed":true,"assignee_id":9223372036854775807,"labels":[],"due_date":"2026-12-31"}`,
-			task(`{"id":1,"completed":true,"assigneeId":"9223372036854775807","dueDate":"2026-12-31",
+			"PATCH", "/api/tasks/1/", `{"completed":true,"assignee_id":9007199254740991,"labels":[],"due_date":"2026-12-31"}`,
+			task(`{"id":1,"completed":true,"assigneeId":"9007199254740991","dueDate":"2026-12-31",
 				"updateMask":"completed,labels,assigneeId,dueDate"}`),
 		},
 		{"PATCH", "/api/tasks/1/", `{"completed":null}`, task(`{"id":1,"updateMask":"completed"}`)},
@@ -161,7 +176,7 @@ func TestWritesBecomeRequests(t *testing.T) {
 		{
 			"PUT", "/api/projects/1/", `{"name":"New"}`,
 			parse(t, &projectsv1.UpdateProjectRequest{}, `{"id":1,"name":"New","visibility":"VISIBILITY_PRIVATE",
-				"updateMask":"name,description,visibility,archived"}`),
+				"updateMask":"name,description,visibility,archived,requireIfMatch"}`),
 		},
 		{
 			"PATCH", "/api/projects/1/", `{"archived":true}`,
@@ -192,6 +207,20 @@ func TestWritesBecomeRequests(t *testing.T) {
 				"orderBy":"-due_date,id","count":true},"filter":{"statuses":["STATUS_TODO","STATUS_DONE","STATUS_CANCELLED"],
 				"completed":false,"assigneeId":7,"creatorId":9,"labels":["a","b,c"],"priorities":["PRIORITY_HIGH"],
 				"dueBefore":"2026-12-31","updatedSince":"2026-01-31T08:30:00Z","parentId":0}}`),
+		},
+		{
+			"POST", "/api/tasks/1/move/", `{"after_id":2,"before_id":3,"status":"done"}`,
+			parse(t, &tasksv1.MoveTaskRequest{}, `{"id":1,"afterId":2,"beforeId":3,"status":"STATUS_DONE"}`),
+		},
+		{
+			"PATCH", "/api/tasks/bulk/", `{"atomic":false,"tasks":[{"id":1,"version":3,"due_date":null},{"id":2,"title":"New"}]}`,
+			parse(t, &tasksv1.BatchUpdateTasksRequest{}, `{"allowPartialSuccess":true,"requests":[
+				{"id":1,"expectedVersion":3,"updateMask":"dueDate"},{"id":2,"title":"New","updateMask":"title"}]}`),
+		},
+		{"POST", "/api/tasks/1/restore/", "", parse(t, &tasksv1.RestoreTaskRequest{}, `{"id":1}`)},
+		{
+			"GET", "/api/comments/?trash=true&ordering=-deleted_at", "",
+			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"size":50,"orderBy":"-deleted_at"},"deleted":true}`),
 		},
 		{
 			"GET", "/api/projects/?role=owner&archived=true&visibility=public&search=moon", "",
@@ -457,6 +486,15 @@ func TestSigningInIsNeverKept(t *testing.T) {
 	checkProblem(t, "a wrong password", res)
 	if got := res.Header.Get("WWW-Authenticate"); res.StatusCode != http.StatusUnauthorized || got != "Bearer" {
 		t.Errorf("a wrong password: got %d, %q, want 401, Bearer", res.StatusCode, got)
+	}
+	res = w.do("POST", "/api/auth/refresh/", `{"refresh_token":"r"}`, "Authorization", "", "User-Agent", "Phone/1.0")
+	if got := res.Header.Get("Cache-Control"); res.StatusCode != http.StatusOK || got != "no-store" {
+		t.Errorf("refreshed: got %d, Cache-Control %q, want 200, no-store", res.StatusCode, got)
+	}
+	res = w.do("POST", "/api/auth/refresh/", `{"refresh_token":"used"}`, "Authorization", "")
+	checkProblem(t, "a used refresh token", res)
+	if got := res.Header.Get("WWW-Authenticate"); res.StatusCode != http.StatusUnauthorized || got != "Bearer" {
+		t.Errorf("a used refresh token: got %d, %q, want 401, Bearer", res.StatusCode, got)
 	}
 	res = w.do("GET", "/api/tasks/", "", "Authorization", "Bearer nonsense")
 	if got := res.Header.Get("WWW-Authenticate"); got != `Bearer error="invalid_token"` {

@@ -120,7 +120,8 @@ func newWorld(tb testing.TB, changes ...func(*Config)) *world {
 	w.Env.Calls = []grpc.UnaryServerInterceptor{w.fake.see}
 	w.Fake(tb, "users", func(s *grpc.Server) { usersv1.RegisterUsersServiceServer(s, w.fake) },
 		usersv1.UsersService_GetKeys_FullMethodName, usersv1.UsersService_Login_FullMethodName,
-		usersv1.UsersService_Register_FullMethodName)
+		usersv1.UsersService_Register_FullMethodName, usersv1.UsersService_RefreshTokens_FullMethodName,
+		usersv1.UsersService_ListRevocations_FullMethodName)
 	w.Fake(tb, "projects", func(s *grpc.Server) { projectsv1.RegisterProjectsServiceServer(s, w.fake) })
 	w.Fake(tb, "tasks", func(s *grpc.Server) { tasksv1.RegisterTasksServiceServer(s, w.fake) })
 	w.url = w.serve(changes...)
@@ -270,6 +271,40 @@ func (*services) Login(_ context.Context, req *usersv1.LoginRequest) (*usersv1.T
 	return &usersv1.Tokens{AccessToken: "a.b.c", ExpiresIn: 900, RefreshToken: "r", User: fakeUser()}, nil
 }
 
+func (*services) RefreshTokens(_ context.Context, req *usersv1.RefreshTokensRequest) (*usersv1.Tokens, error) {
+	if req.GetRefreshToken() == "used" {
+		return nil, errs.New(errs.Unauthenticated, "The refresh token is not valid.")
+	}
+	return &usersv1.Tokens{AccessToken: "a.b.c", ExpiresIn: 900, RefreshToken: "r", User: fakeUser()}, nil
+}
+
+func (*services) Logout(context.Context, *usersv1.LogoutRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) ChangePassword(context.Context, *usersv1.ChangePasswordRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) ListSessions(context.Context, *usersv1.ListSessionsRequest) (*usersv1.ListSessionsResponse, error) {
+	return &usersv1.ListSessionsResponse{Sessions: []*usersv1.Session{{
+		Id: "8e03978e-40d5-43e8-bc93-6894a57f9324", UserId: 7, CreatedAt: when(), LastUsedAt: when(), ExpiresAt: when(),
+		Device: "Trackway/1.0", Current: true,
+	}}}, nil
+}
+
+func (*services) DeleteSession(context.Context, *usersv1.DeleteSessionRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) DeleteSessions(context.Context, *usersv1.DeleteSessionsRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) ListRevocations(context.Context, *usersv1.ListRevocationsRequest) (*usersv1.ListRevocationsResponse, error) {
+	return &usersv1.ListRevocationsResponse{}, nil
+}
+
 func (*services) GetUser(context.Context, *usersv1.GetUserRequest) (*usersv1.User, error) {
 	return fakeUser(), nil
 }
@@ -415,4 +450,104 @@ func (s *services) ListTasks(_ context.Context, req *tasksv1.ListTasksRequest) (
 		info.TotalCount = new(int64(len(all)))
 	}
 	return &tasksv1.ListTasksResponse{Tasks: all[from:to], Page: info}, nil
+}
+
+func (*services) BatchGetUsers(_ context.Context, req *usersv1.BatchGetUsersRequest) (*usersv1.BatchGetUsersResponse, error) {
+	res := &usersv1.BatchGetUsersResponse{}
+	for _, id := range req.GetIds() {
+		u := fakeUser()
+		u.Id = id
+		res.Users = append(res.Users, u)
+	}
+	return res, nil
+}
+
+func (*services) BatchGetProjects(_ context.Context, req *projectsv1.BatchGetProjectsRequest) (*projectsv1.BatchGetProjectsResponse, error) {
+	res := &projectsv1.BatchGetProjectsResponse{}
+	for _, id := range req.GetIds() {
+		p := fakeProject()
+		p.Id = id
+		res.Projects = append(res.Projects, p)
+	}
+	return res, nil
+}
+
+// BatchGetTasks hides those that are not there.
+func (s *services) BatchGetTasks(_ context.Context, req *tasksv1.BatchGetTasksRequest) (*tasksv1.BatchGetTasksResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	res := &tasksv1.BatchGetTasksResponse{}
+	for _, id := range req.GetIds() {
+		if t := s.tasks[id]; t != nil {
+			res.Tasks = append(res.Tasks, t)
+		}
+	}
+	return res, nil
+}
+
+// BatchGetAccess says that the caller is a member of project 1, and an owner of project 2, which is archived.
+func (*services) BatchGetAccess(_ context.Context, req *projectsv1.BatchGetAccessRequest) (*projectsv1.BatchGetAccessResponse, error) {
+	res := &projectsv1.BatchGetAccessResponse{}
+	for _, id := range req.GetProjectIds() {
+		switch id {
+		case 1:
+			res.Access = append(res.Access, &projectsv1.Access{ProjectId: id, Role: projectsv1.Role_ROLE_MEMBER})
+		case 2:
+			res.Access = append(res.Access, &projectsv1.Access{ProjectId: id, Role: projectsv1.Role_ROLE_OWNER, Archived: true})
+		}
+	}
+	return res, nil
+}
+
+func (*services) RestoreProject(context.Context, *projectsv1.RestoreProjectRequest) (*projectsv1.Project, error) {
+	return fakeProject(), nil
+}
+
+func (*services) RestoreTask(context.Context, *tasksv1.RestoreTaskRequest) (*tasksv1.Task, error) {
+	return newFakeTask(1), nil
+}
+
+func (*services) RestoreComment(context.Context, *tasksv1.RestoreCommentRequest) (*tasksv1.Comment, error) {
+	return fakeComment(), nil
+}
+
+func (*services) MoveTask(context.Context, *tasksv1.MoveTaskRequest) (*tasksv1.Task, error) {
+	return newFakeTask(1), nil
+}
+
+// BatchCreateTasks fails what has the title "bad".
+func (*services) BatchCreateTasks(_ context.Context, req *tasksv1.BatchCreateTasksRequest) (*tasksv1.BatchCreateTasksResponse, error) {
+	res := &tasksv1.BatchCreateTasksResponse{}
+	var wrong errs.Check
+	for i, one := range req.GetRequests() {
+		if one.GetTitle() != "bad" {
+			res.Outcomes = append(res.Outcomes, &tasksv1.TaskOutcome{Task: newFakeTask(6)})
+			continue
+		}
+		wrong.Fail("requests["+strconv.Itoa(i)+"].title", "is bad")
+		res.Outcomes = append(res.Outcomes, &tasksv1.TaskOutcome{Failure: &tasksv1.Failure{
+			Code: string(errs.Invalid), Detail: "Check title.",
+			Fields: []*tasksv1.FieldViolation{{Field: "title", Detail: "is bad"}},
+		}})
+	}
+	if req.GetAllowPartialSuccess() {
+		return res, nil
+	}
+	return res, wrong.Err()
+}
+
+func (s *services) BatchUpdateTasks(_ context.Context, req *tasksv1.BatchUpdateTasksRequest) (*tasksv1.BatchUpdateTasksResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	res := &tasksv1.BatchUpdateTasksResponse{}
+	for _, one := range req.GetRequests() {
+		o := &tasksv1.TaskOutcome{}
+		t, err := s.task(one.GetId(), one.GetExpectedVersion())
+		if err != nil {
+			o.Failure = &tasksv1.Failure{Code: string(errs.From(err).Code), Detail: errs.From(err).Detail}
+		}
+		o.Task = t
+		res.Outcomes = append(res.Outcomes, o)
+	}
+	return res, nil
 }

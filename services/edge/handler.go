@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/trackway/trackway/graph"
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
@@ -24,6 +25,8 @@ type clients struct {
 	users    usersv1.UsersServiceClient
 	projects projectsv1.ProjectsServiceClient
 	tasks    tasksv1.TasksServiceClient
+
+	ended *auth.Revocations // nil where nobody keeps them up to date
 }
 
 // newHandler puts the door together. A request passes the layers from the last line up.
@@ -35,16 +38,24 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 	r.HandleFunc("GET "+docsPath+"/", docs())
 	r.HandleFunc("GET /graphql", limitBody(cfg.BodyLimit, graphql))
 	r.HandleFunc("POST /graphql", limitBody(cfg.BodyLimit, graphql))
+	if cfg.GraphQL.GraphiQL {
+		for _, name := range graph.PageFiles() {
+			r.HandleFunc("GET /graphql/"+name, graphql.ServeHTTP)
+		}
+	}
 
 	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
 		keys, err := c.users.GetKeys(ctx, &usersv1.GetKeysRequest{})
 		return keys.GetJwks(), err
-	}))
+	}), c.ended)
 	h := guide(r)
+	h = lengths(h)
 	h = admit(h, verifier, limits, cfg.Proxies)
 	h = deadline(h, cfg.Timeout)
 	h = recovery(h, env.Log)
+	h = atOnce(h, cfg.Concurrency)
 	h = cors(h, cfg.Origins)
+	h = compress(h)
 	h = headers(h)
 	return otelhttp.NewHandler(h, "edge",
 		otelhttp.WithTracerProvider(env.TracerProvider()), otelhttp.WithPropagators(propagation.TraceContext{}),
@@ -71,7 +82,7 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Cache-Control", "private, no-cache")
-		h.Set("Vary", "Authorization")
+		h.Set("Vary", "Authorization, Accept-Encoding")
 		next.ServeHTTP(w, r)
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-redis/redis_rate/v10"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/trackway/trackway/services/platform/errs"
 )
@@ -29,10 +31,11 @@ const (
 // rates limits requests by GCRA in Redis, one script call a request. When Redis is out of reach everything is let
 // through: a limit that fails must not be an outage.
 type rates struct {
-	limiter           *redis_rate.Limiter
-	requests, signIns policy
-	log               *slog.Logger
-	failedAt          atomic.Int64 // Unix nanoseconds, zero while Redis answers
+	limiter                   *redis_rate.Limiter
+	requests, signIns, prices policy
+	log                       *slog.Logger
+	failedAt                  atomic.Int64 // Unix nanoseconds, zero while Redis answers
+	open                      metric.Int64Counter
 }
 
 // policy is a limit and how the header tells it (draft-ietf-httpapi-ratelimit-headers).
@@ -52,9 +55,21 @@ func newPolicy(name string, perMinute int) policy {
 
 func newRates(limiter *redis_rate.Limiter, cfg Config, log *slog.Logger) *rates {
 	return &rates{
-		limiter: limiter, log: log,
+		limiter: limiter, log: log, open: noop.Int64Counter{},
 		requests: newPolicy("requests", cfg.RateLimit), signIns: newPolicy("sign-ins", cfg.AuthRateLimit),
+		prices: newPolicy("graphql", cfg.GraphQL.Budget),
 	}
+}
+
+// meter counts what is let through because Redis can not be asked.
+func (s *rates) meter(p metric.MeterProvider) error {
+	open, err := p.Meter("github.com/trackway/trackway/services/edge").Int64Counter("ratelimit.open",
+		metric.WithDescription("Requests that no limit was held against, as Redis could not be asked"), metric.WithUnit("{request}"))
+	if err != nil {
+		return fmt.Errorf("count what is not limited: %w", err)
+	}
+	s.open = open
+	return nil
 }
 
 // take counts a request, tells how many are left, and is an error when there are none.
@@ -67,7 +82,7 @@ func (s *rates) take(h http.Header, r *http.Request, key string, signIn bool) er
 		return nil
 	}
 	h.Set(policyHeader, p.header)
-	res := s.ask(r.Context(), p, key)
+	res := s.ask(r.Context(), p, key, 1)
 	if res == nil {
 		return nil // without a header: nobody knows
 	}
@@ -84,7 +99,7 @@ func (s *rates) signIn(ctx context.Context) error {
 		return nil
 	}
 	address, _ := ctx.Value(addressKey{}).(string)
-	return s.signIns.refusal(s.ask(ctx, &s.signIns, address))
+	return s.signIns.refusal(s.ask(ctx, &s.signIns, address, 1))
 }
 
 // refusal is nil for a request that may pass, which those that nobody could count may too.
@@ -97,19 +112,21 @@ func (p *policy) refusal(res *redis_rate.Result) error {
 	return e
 }
 
-// ask is nil when Redis can not answer.
-func (s *rates) ask(ctx context.Context, p *policy, key string) *redis_rate.Result {
+// ask takes n of what is left; it is nil when Redis can not answer.
+func (s *rates) ask(ctx context.Context, p *policy, key string, n int) *redis_rate.Result {
 	failedAt := s.failedAt.Load()
 	if failedAt != 0 && time.Since(time.Unix(0, failedAt)) < takePause {
+		s.open.Add(ctx, 1)
 		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
-	res, err := s.limiter.Allow(limited, p.name+":"+key, p.limit)
+	res, err := s.limiter.AllowN(limited, p.name+":"+key, p.limit, n)
 	switch {
 	case err == nil && failedAt != 0 && s.failedAt.CompareAndSwap(failedAt, 0):
 		s.log.InfoContext(ctx, "the rate limit works again")
 	case err != nil && ctx.Err() == nil:
+		s.open.Add(ctx, 1)
 		if s.failedAt.Swap(time.Now().UnixNano()) == 0 {
 			s.log.WarnContext(ctx, "the rate limit is open: Redis can not be asked", "error", err)
 		}

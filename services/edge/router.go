@@ -3,6 +3,7 @@ package edge
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -20,10 +21,13 @@ type router struct {
 	mux *http.ServeMux
 	// known has the same patterns, but nothing for all other paths, and so tells 404 and 405 apart.
 	known *http.ServeMux
+	// whole has the methods of the paths without variables, for which those of a pattern that fits as well mean nothing:
+	// /api/tasks/bulk/ is no task.
+	whole map[string][]string
 }
 
 func newRouter() *router {
-	r := &router{http.NewServeMux(), http.NewServeMux()}
+	r := &router{http.NewServeMux(), http.NewServeMux(), make(map[string][]string)}
 	r.mux.HandleFunc("/", r.other)
 	return r
 }
@@ -32,6 +36,14 @@ func newRouter() *router {
 func (r *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	r.mux.HandleFunc(pattern, handler)
 	r.known.HandleFunc(pattern, handler)
+	method, path, _ := strings.Cut(pattern, " ")
+	if path = strings.TrimSuffix(path, "{$}"); !strings.Contains(path, "{") {
+		r.whole[path] = append(r.whole[path], method)
+		if method == http.MethodGet {
+			r.whole[path] = append(r.whole[path], http.MethodHead)
+		}
+		slices.Sort(r.whole[path])
+	}
 }
 
 // ServeHTTP routes the request.
@@ -43,6 +55,10 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	if needsSlash(req.URL.Path) {
 		req = withSlash(req)
+	}
+	if methods := r.whole[req.URL.Path]; methods != nil && !slices.Contains(methods, req.Method) {
+		r.other(w, req)
+		return
 	}
 	r.mux.ServeHTTP(w, req)
 	if _, route, ok := strings.Cut(req.Pattern, " "); ok {
@@ -90,6 +106,9 @@ func (r *router) other(w http.ResponseWriter, req *http.Request) {
 		rest.WriteProblem(w, req, errs.New(errs.NotFound, "There is nothing at this address."))
 	case req.Method == http.MethodOptions:
 		w.Header().Set("Allow", allow)
+		if strings.Contains(allow, http.MethodPatch) {
+			w.Header().Set("Accept-Patch", rest.AcceptPatch(req.URL.Path))
+		}
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		w.Header().Set("Allow", allow)
@@ -99,6 +118,9 @@ func (r *router) other(w http.ResponseWriter, req *http.Request) {
 
 // allowed lists the methods of a path, with OPTIONS, which every path has; it is empty where there is nothing.
 func (r *router) allowed(req *http.Request) string {
+	if methods := r.whole[req.URL.Path]; methods != nil {
+		return strings.Join(methods, ", ") + ", " + http.MethodOptions
+	}
 	ask := *req
 	ask.Method = http.MethodOptions // which no pattern names
 	h, pattern := r.known.Handler(&ask)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -38,8 +39,8 @@ type Mux interface {
 	HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request))
 }
 
-// Register puts all operations on the mux, below /api/ and /.well-known/.
-func Register(mux Mux, cfg Config) {
+// Register puts all operations on the mux, below /api/ and /.well-known/, and gives their OpenAPI document.
+func Register(mux Mux, cfg Config) []byte {
 	customize()
 	a := &api{
 		users: cfg.Users, projects: cfg.Projects, tasks: cfg.Tasks,
@@ -47,12 +48,14 @@ func Register(mux Mux, cfg Config) {
 	}
 	a.huma = huma.NewAPI(description(), a)
 	a.registerAuth()
+	a.registerSessions()
 	a.registerUsers()
 	a.registerProjects()
 	a.registerMembers()
 	a.registerTasks()
+	a.registerBulk()
 	a.registerComments()
-	a.registerIndex()
+	return a.registerIndex()
 }
 
 type api struct {
@@ -102,7 +105,9 @@ const unknownField = "is not a field that can be written here"
 // matches only itself, and not all that is below it.
 func (a *api) Handle(op *huma.Operation, handle func(huma.Context)) {
 	rules := newRules(op)
+	retired := retirementOf(op)
 	h := func(w http.ResponseWriter, r *http.Request) {
+		retired.tell(w.Header())
 		if err := rules.check(w, r, a.bodyLimit); err != nil {
 			writeProblem(w, r, op, err)
 			return
@@ -119,13 +124,23 @@ func (a *api) Handle(op *huma.Operation, handle func(huma.Context)) {
 	a.mux.HandleFunc(op.Method+" "+path, h)
 }
 
+// AcceptPatch is what PATCH takes at a thing, and at a bulk operation (RFC 5789, section 3.1).
+func AcceptPatch(path string) string {
+	if strings.HasSuffix(path, "/bulk/") {
+		return jsonType
+	}
+	return jsonType + ", " + patchType
+}
+
 // ServeHTTP passes a request on to the mux.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
 
 // register adds an operation. What do returns as an error becomes a problem; what the caller may not see of it is
 // logged here.
 func register[I, O any](a *api, op huma.Operation, do func(ctx context.Context, in *I) (*O, error)) {
-	document(&op)
+	_, conditional := reflect.TypeFor[I]().FieldByName("IfMatch")
+	_, bulk := any((*O)(nil)).(*BulkAnswer) // whose items can have a version
+	document(&op, conditional, bulk)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)
 		if err == nil {

@@ -31,6 +31,8 @@ type Tokens struct {
 
 // SignedIn is the answer of a sign-in, which nobody may keep.
 type SignedIn struct {
+	Written
+
 	CacheControl string `header:"Cache-Control" enum:"no-store" doc:"Never to be kept."`
 	Body         Tokens
 }
@@ -42,6 +44,13 @@ func (a *api) registerAuth() {
 		"Exchanges an e-mail address and a password for tokens. A wrong password and an unknown address are the same 401."))
 	login.DefaultStatus = http.StatusOK
 	register(a, login, a.login)
+	refresh := public(operation(http.MethodPost, "/api/auth/refresh/", "refreshTokens", tagAuth, "Get the next tokens",
+		"Exchanges a refresh token for the next one and a new access token. Each works once: one that is used again ends "+
+			"its session, for somebody else may have it. Only the client that lost the answer gets it again, within a minute: "+
+			"it sends the same request with the same Idempotency-Key. A token that is unknown, used, expired or revoked is "+
+			"the same 401. Send no Authorization: an access token that has expired is refused here as everywhere."))
+	refresh.DefaultStatus = http.StatusOK
+	register(a, refresh, a.refresh)
 }
 
 func (a *api) signUp(ctx context.Context, in *Create[Registration]) (*Created[User], error) {
@@ -57,8 +66,26 @@ func (a *api) login(ctx context.Context, in *Create[Credentials]) (*SignedIn, er
 	if err != nil {
 		return nil, err
 	}
-	return &SignedIn{CacheControl: "no-store", Body: Tokens{
+	return signedIn(t, ""), nil
+}
+
+// Refreshing is what the next tokens are got with.
+type Refreshing struct {
+	RefreshToken string `json:"refresh_token" minLength:"1" maxLength:"4096" pattern:"^[\\x21-\\x7E]*$" writeOnly:"true" example:"dGhpcyBpcyBvcGFxdWU" doc:"The refresh token, as it came with the last tokens."`
+}
+
+// refresh passes the key on, which alone tells a client that lost an answer from one that stole a token.
+func (a *api) refresh(ctx context.Context, in *Create[Refreshing]) (*SignedIn, error) {
+	t, replayed, err := send(ctx, in.Keyed, a.users.RefreshTokens, &usersv1.RefreshTokensRequest{RefreshToken: in.Body.RefreshToken})
+	if err != nil {
+		return nil, err
+	}
+	return signedIn(t, replayed), nil
+}
+
+func signedIn(t *usersv1.Tokens, replayed string) *SignedIn {
+	return &SignedIn{Written: Written{replayed}, CacheControl: "no-store", Body: Tokens{
 		AccessToken: t.GetAccessToken(), TokenType: "Bearer", ExpiresIn: t.GetExpiresIn(),
 		RefreshToken: t.GetRefreshToken(), User: newUser(t.GetUser()),
-	}}, nil
+	}}
 }

@@ -78,7 +78,7 @@ func (e *valueError) Error() string { return e.detail }
 // bodyType checks that we can read the body, by its headers (RFC 9110, sections 8.3 and 8.4).
 func bodyType(h http.Header, accepted []string) error {
 	if c := h.Get("Content-Encoding"); c != "" && !strings.EqualFold(c, "identity") {
-		return errs.New(errs.UnsupportedMediaType, "The content coding %q is not supported; send the body as it is.", c)
+		return errs.New(errs.UnsupportedMediaType, "The content coding %.100q is not supported; send the body as it is.", c)
 	}
 	switch sent := h.Get("Content-Type"); sent {
 	case jsonType, "": // without one, it can only be JSON

@@ -3,7 +3,12 @@ package rest
 import (
 	"context"
 	"net/http"
+	"slices"
+	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/trackway/trackway/services/platform/auth"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
@@ -15,12 +20,82 @@ type Comment struct {
 	ProjectID int64  `json:"project_id" minimum:"1" example:"1" doc:"The project of the task."`
 	AuthorID  int64  `json:"author_id" minimum:"1" example:"1" doc:"The user that wrote it."`
 	Body      string `json:"body" maxLength:"20000" pattern:"^[\\s\\S]*$" example:"Looks good." doc:"The remark."`
+
+	DeletedAt *time.Time `json:"deleted_at" doc:"When it was put into the trash; null elsewhere."`
 }
 
 func newComment(c *tasksv1.Comment) Comment {
 	return Comment{
 		Meta: newMeta(c), TaskID: c.GetTaskId(), ProjectID: c.GetProjectId(), AuthorID: c.GetAuthorId(), Body: c.GetBody(),
+		DeletedAt: maybeMoment(c.GetDeletedAt()),
 	}
+}
+
+// CommentShape is how comments are to be given.
+type CommentShape struct {
+	Selection[Comment]
+	Permitted
+
+	Expand []string `query:"expand" enum:"author,task" maxItems:"2" doc:"What to embed beside its id; null where there is nothing that the caller may see."`
+}
+
+func (Comment) beside(r huma.Registry) map[string]*huma.Schema {
+	return map[string]*huma.Schema{
+		"author":        embedded[User](r, "The author; with expand=author."),
+		"task":          embedded[Task](r, "The task; with expand=task."),
+		permissionsName: may[CommentPermissions](r),
+	}
+}
+
+// CommentPermissions is what the caller may do with a comment now.
+type CommentPermissions struct {
+	Update bool `json:"update" doc:"Change it."`
+	Delete bool `json:"delete" doc:"Delete it."`
+}
+
+func (a *api) viewComments(ctx context.Context, s *CommentShape, comments []*tasksv1.Comment) ([]View[Comment], error) {
+	var (
+		people, on []int64
+		users      map[int64]*User
+		tasks      map[int64]*Task
+		roles      map[int64]access
+		err        error
+	)
+	if slices.Contains(s.Expand, "author") {
+		people = each(comments, (*tasksv1.Comment).GetAuthorId)
+	}
+	if slices.Contains(s.Expand, "task") {
+		on = each(comments, (*tasksv1.Comment).GetTaskId)
+	}
+	if users, err = a.usersOf(ctx, people); err != nil {
+		return nil, err
+	}
+	if tasks, err = a.tasksOf(ctx, on); err != nil {
+		return nil, err
+	}
+	if s.Permissions {
+		if roles, err = a.accessTo(ctx, each(comments, (*tasksv1.Comment).GetProjectId)); err != nil {
+			return nil, err
+		}
+	}
+	views := make([]View[Comment], 0, len(comments))
+	for _, c := range comments {
+		v := newView(newComment(c), s.Selection)
+		for _, name := range s.Expand {
+			switch name {
+			case "author":
+				v.add(name, users[c.GetAuthorId()])
+			case "task":
+				v.add(name, tasks[c.GetTaskId()])
+			}
+		}
+		if in := roles[c.GetProjectId()]; s.Permissions {
+			own := c.GetAuthorId() == auth.CallerFrom(ctx).UserID && in.allowsInside(auth.WriteComments)
+			v.add(permissionsName, CommentPermissions{Update: own, Delete: own || in.allowsInside(auth.ModerateComment)})
+		}
+		views = append(views, v)
+	}
+	return views, nil
 }
 
 func (a *api) registerComments() {
@@ -39,45 +114,60 @@ func (a *api) registerComments() {
 	register(a, operation(http.MethodPatch, "/api/comments/{id}/", "updateComment", tagComments, "Change a comment",
 		"Changes the text, if it is given (RFC 7396). Only its author may."), a.updateComment)
 	register(a, operation(http.MethodDelete, "/api/comments/{id}/", "deleteComment", tagComments, "Delete a comment",
-		"Deletes a comment. Its author and the project's administrators may."), a.deleteComment)
+		"Deletes a comment. Its author and the project's administrators may. It can be restored from the trash."), a.deleteComment)
+	register(a, answers200(operation(http.MethodPost, "/api/comments/{id}/restore/", "restoreComment", tagComments,
+		"Restore a comment", "Takes a comment out of the trash. One that is not there stays as it is.")), a.restoreComment)
 }
 
 // CommentFilter narrows a list of comments.
 type CommentFilter struct {
-	Ordering []string `query:"ordering" enum:"id,-id,created_at,-created_at,updated_at,-updated_at" maxItems:"6" doc:"The order: fields, each falling when preceded by a minus."`
+	Ordering []string `query:"ordering" enum:"id,-id,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash."`
 	Author   int64    `query:"author" minimum:"1" doc:"Only comments by this user."`
+	Trash    bool     `query:"trash" default:"false" doc:"The deleted comments instead, which the caller wrote or moderates."`
 }
 
 type commentList struct {
 	Listing
 	CommentFilter
+	CommentShape
 
 	Task int64 `query:"task" minimum:"1" doc:"The comments on this task."`
 }
 
-func (a *api) listComments(ctx context.Context, in *commentList) (*List[Comment], error) {
+func (a *api) listComments(ctx context.Context, in *commentList) (*List[View[Comment]], error) {
 	res, err := a.tasks.ListComments(ctx, &tasksv1.ListCommentsRequest{
-		Page: in.request(in.Ordering), TaskId: in.Task, AuthorId: in.Author,
+		Page: in.request(in.Ordering), TaskId: in.Task, AuthorId: in.Author, Deleted: in.Trash,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return list(&in.Listing, res.GetComments(), res.GetPage(), newComment), nil
+	views, err := a.viewComments(ctx, &in.CommentShape, res.GetComments())
+	return listOf(&in.Listing, views, res.GetPage()), err
 }
 
 type taskCommentList struct {
 	ID
 	Listing
 	CommentFilter
+	CommentShape
 }
 
-func (a *api) listTaskComments(ctx context.Context, in *taskCommentList) (*List[Comment], error) {
-	return a.listComments(ctx, &commentList{in.Listing, in.CommentFilter, in.ID.ID})
+func (a *api) listTaskComments(ctx context.Context, in *taskCommentList) (*List[View[Comment]], error) {
+	return a.listComments(ctx, &commentList{in.Listing, in.CommentFilter, in.CommentShape, in.ID.ID})
 }
 
-func (a *api) getComment(ctx context.Context, in *ID) (*Read[Comment], error) {
-	c, err := a.tasks.GetComment(ctx, &tasksv1.GetCommentRequest{Id: in.ID})
-	return read(c, err, newComment)
+type commentGet struct {
+	ID
+	CommentShape
+}
+
+func (a *api) getComment(ctx context.Context, in *commentGet) (*Read[View[Comment]], error) {
+	c, err := a.tasks.GetComment(ctx, &tasksv1.GetCommentRequest{Id: in.ID.ID})
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.viewComments(ctx, &in.CommentShape, []*tasksv1.Comment{c})
+	return readView(c, views), err
 }
 
 // CommentContent is what a comment says.
@@ -164,6 +254,15 @@ func (a *api) deleteComment(ctx context.Context, in *deleteByID) (*Written, erro
 	}
 	return remove(ctx, in.Keyed, a.tasks.DeleteComment,
 		&tasksv1.DeleteCommentRequest{Id: in.ID.ID, ExpectedVersion: expected})
+}
+
+func (a *api) restoreComment(ctx context.Context, in *restoreByID) (*Changed[Comment], error) {
+	expected, err := in.expected(ctx, unseen)
+	if err != nil {
+		return nil, err
+	}
+	return change(ctx, in.Keyed, a.tasks.RestoreComment,
+		&tasksv1.RestoreCommentRequest{Id: in.ID.ID, ExpectedVersion: expected}, newComment)
 }
 
 func (a *api) commentVersion(id ID) versionOf {

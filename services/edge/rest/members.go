@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/trackway/trackway/services/platform/auth"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
 
@@ -21,6 +24,65 @@ func newMember(m *projectsv1.Member) Member {
 	return Member{
 		Meta: newMeta(m), ProjectID: m.GetProjectId(), UserID: m.GetUserId(), Role: memberRoles.rest(m.GetRole()),
 	}
+}
+
+// MemberShape is how members are to be given.
+type MemberShape struct {
+	Selection[Member]
+	Permitted
+
+	Expand []string `query:"expand" enum:"user" maxItems:"1" doc:"What to embed beside its id; null where there is nothing that the caller may see."`
+}
+
+func (Member) beside(r huma.Registry) map[string]*huma.Schema {
+	return map[string]*huma.Schema{
+		"user":          embedded[User](r, "The user; with expand=user."),
+		permissionsName: may[MemberPermissions](r),
+	}
+}
+
+// MemberPermissions is what the caller may do with a member now.
+type MemberPermissions struct {
+	Update bool `json:"update" doc:"Change the role."`
+	Delete bool `json:"delete" doc:"Take the user out of the project."`
+}
+
+func (a *api) viewMembers(ctx context.Context, s *MemberShape, members []*projectsv1.Member) ([]View[Member], error) {
+	var (
+		people []int64
+		users  map[int64]*User
+		roles  map[int64]access
+		err    error
+	)
+	if len(s.Expand) > 0 {
+		people = each(members, (*projectsv1.Member).GetUserId)
+	}
+	if users, err = a.usersOf(ctx, people); err != nil {
+		return nil, err
+	}
+	if s.Permissions {
+		if roles, err = a.accessTo(ctx, each(members, (*projectsv1.Member).GetProjectId)); err != nil {
+			return nil, err
+		}
+	}
+	views := make([]View[Member], 0, len(members))
+	for _, m := range members {
+		v := newView(newMember(m), s.Selection)
+		if len(s.Expand) > 0 {
+			v.add("user", users[m.GetUserId()])
+		}
+		if in := roles[m.GetProjectId()]; s.Permissions {
+			// A project keeps its owner, until another member is made the owner.
+			stays := m.GetRole() == projectsv1.Role_ROLE_OWNER
+			self := m.GetUserId() == auth.CallerFrom(ctx).UserID
+			v.add(permissionsName, MemberPermissions{
+				Update: !stays && in.allows(auth.ManageMembers),
+				Delete: !stays && (in.allows(auth.ManageMembers) || self && in.allows(auth.ReadProject)),
+			})
+		}
+		views = append(views, v)
+	}
+	return views, nil
 }
 
 func (a *api) registerMembers() {
@@ -44,19 +106,21 @@ func (a *api) registerMembers() {
 type memberList struct {
 	ID
 	Listing
+	MemberShape
 
 	Ordering []string   `query:"ordering" enum:"id,-id,role,-role,created_at,-created_at" maxItems:"6" doc:"The order: fields, each falling when preceded by a minus."`
 	Role     MemberRole `query:"role" doc:"Only members with this role."`
 }
 
-func (a *api) listMembers(ctx context.Context, in *memberList) (*List[Member], error) {
+func (a *api) listMembers(ctx context.Context, in *memberList) (*List[View[Member]], error) {
 	res, err := a.projects.ListMembers(ctx, &projectsv1.ListMembersRequest{
 		Page: in.request(in.Ordering), ProjectId: in.ID.ID, Role: memberRoles.proto(in.Role),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return list(&in.Listing, res.GetMembers(), res.GetPage(), newMember), nil
+	views, err := a.viewMembers(ctx, &in.MemberShape, res.GetMembers())
+	return listOf(&in.Listing, views, res.GetPage()), err
 }
 
 // MemberID are the ids in the path of a member.
@@ -66,9 +130,18 @@ type MemberID struct {
 	UserID int64 `path:"user_id" minimum:"1" example:"2" doc:"The id of the user."`
 }
 
-func (a *api) getMember(ctx context.Context, in *MemberID) (*Read[Member], error) {
+type memberGet struct {
+	MemberID
+	MemberShape
+}
+
+func (a *api) getMember(ctx context.Context, in *memberGet) (*Read[View[Member]], error) {
 	m, err := a.projects.GetMember(ctx, &projectsv1.GetMemberRequest{ProjectId: in.ID.ID, UserId: in.UserID})
-	return read(m, err, newMember)
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.viewMembers(ctx, &in.MemberShape, []*projectsv1.Member{m})
+	return readView(m, views), err
 }
 
 // MemberCreation is what makes a member.

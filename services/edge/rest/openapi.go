@@ -47,7 +47,10 @@ func description() huma.Config {
 				Contact: &huma.Contact{Name: "Trackway", URL: "https://github.com/trackway/trackway"},
 				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			},
-			Servers: []*huma.Server{{URL: "/", Description: "This installation."}},
+			Servers: []*huma.Server{{
+				URL: "/", Description: "The installation that serves this document, be it production, staging or local.",
+				Extensions: map[string]any{"x-internal": false},
+			}},
 			Tags: []*huma.Tag{
 				{Name: tagAuth, Description: "Accounts and signing in."},
 				{Name: tagUsers, Description: "The people."},
@@ -64,7 +67,8 @@ func description() huma.Config {
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"bearer": {
 						Type: "http", Scheme: "bearer", BearerFormat: "JWT",
-						Description: "An access token from /api/auth/login/: a JWT (RFC 9068), used as RFC 8725 recommends.",
+						Description: "An access token from /api/auth/login/: a JWT (RFC 9068) that is made and verified " +
+							"as RFC8725 recommends: one algorithm (EdDSA), a type, an issuer, an audience and an expiry.",
 					},
 				},
 			},
@@ -139,22 +143,27 @@ func operation(method, path, id, tag, summary, description string) huma.Operatio
 	}
 }
 
-// public makes an operation one that needs no caller.
+// public makes an operation one that needs no caller. A token may be sent to it, and must then be a good one.
 func public(op huma.Operation) huma.Operation {
-	op.Security = nil
+	op.Security = []map[string][]string{{}, {"bearer": {}}}
 	return op
+}
+
+// secured reports whether an operation needs a caller.
+func secured(op *huma.Operation) bool {
+	return !slices.ContainsFunc(op.Security, func(s map[string][]string) bool { return len(s) == 0 })
 }
 
 // bodyTimeout is how long a body may take to arrive: the largest takes this long at half a megabit a second.
 const bodyTimeout = 20 * time.Second
 
 // document completes an operation by what follows from its form: the status of success, and the problems it can have.
-func document(op *huma.Operation) {
+func document(op *huma.Operation, conditional, bulk bool) {
 	statuses := []errs.Code{
 		errs.Invalid, errs.Unauthenticated, errs.NotAcceptable, errs.RequestTimeout, errs.RateLimited, errs.Internal,
-		errs.Unavailable, errs.DeadlineExceeded,
+		errs.Unavailable, errs.DeadlineExceeded, errs.URITooLong, errs.HeadersTooLarge,
 	}
-	if len(op.Security) > 0 {
+	if secured(op) {
 		statuses = append(statuses, errs.Denied, errs.NotFound)
 	}
 	if op.Method != http.MethodGet {
@@ -166,9 +175,11 @@ func document(op *huma.Operation) {
 		op.MaxBodyBytes = -1 // ours is in body.go
 		op.BodyReadTimeout = bodyTimeout
 	}
-	switch op.Method {
-	case http.MethodPut, http.MethodPatch, http.MethodDelete:
+	if conditional || bulk {
 		statuses = append(statuses, errs.PreconditionFailed)
+		if tag := op.Tags[0]; tag == tagProjects || tag == tagTasks || tag == tagComments {
+			statuses = append(statuses, errs.PreconditionRequired)
+		}
 	}
 	op.Responses = make(map[string]*huma.Response)
 	for _, code := range statuses {
@@ -183,7 +194,7 @@ func document(op *huma.Operation) {
 			Description: "It has not changed (If-None-Match).", Headers: headerRefs(),
 		}
 	}
-	if op.Method == http.MethodPatch {
+	if op.Method == http.MethodPatch && conditional {
 		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{patchType: {}, jsonType: {}}}
 	}
 }
@@ -205,7 +216,13 @@ func finish(doc *huma.OpenAPI) {
 				if r.Headers == nil {
 					r.Headers = make(map[string]*huma.Header)
 				}
+				for _, h := range r.Headers {
+					if h.Schema != nil {
+						finishSchema(h.Schema)
+					}
+				}
 				maps.Copy(r.Headers, headerRefs())
+				retirementOf(op).document(r.Headers)
 			}
 			if op.RequestBody != nil {
 				if patch := op.RequestBody.Content[patchType]; patch != nil {
@@ -219,11 +236,37 @@ func finish(doc *huma.OpenAPI) {
 	}
 }
 
-// finishSchema puts null among the values of an enumeration that may be null, without which JSON Schema refuses it,
-// and takes out what only huma understands.
+// The bounds of what needs none for our sake, which clients and generators need all the same.
+const (
+	// maxInteger is the largest that every JSON implementation reads exactly (RFC 7493, section 2.2).
+	maxInteger = 1<<53 - 1
+	// maxDate and maxMoment are lengths of RFC 3339: a full-date, and a date-time with an offset and nanoseconds.
+	maxDate   = 10
+	maxMoment = 35
+)
+
+// finishSchema bounds every integer and every date, puts null among the values of an enumeration that may be null,
+// without which JSON Schema refuses it, and takes out what only huma understands.
 func finishSchema(s *huma.Schema) {
 	for _, p := range s.Properties {
 		finishSchema(p)
+	}
+	if s.Items != nil {
+		finishSchema(s.Items)
+	}
+	switch {
+	case s.Type == huma.TypeInteger && s.Maximum == nil:
+		most := float64(maxInteger)
+		s.Maximum = &most
+		s.PrecomputeMessages()
+	case s.Format == "date" && s.MaxLength == nil:
+		most := maxDate
+		s.MaxLength = &most
+		s.PrecomputeMessages()
+	case s.Format == "date-time" && s.MaxLength == nil:
+		most := maxMoment
+		s.MaxLength = &most
+		s.PrecomputeMessages()
 	}
 	if s.Nullable && s.Enum != nil && !slices.Contains(s.Enum, nil) {
 		s.Enum = append(slices.Clone(s.Enum), nil)
@@ -231,17 +274,12 @@ func finishSchema(s *huma.Schema) {
 	s.PatternDescription = "" // it is in huma's message by now
 }
 
-// registerIndex adds what describes the API itself, when all else is there.
-func (a *api) registerIndex() {
+// registerIndex adds what describes the API itself, when all else is there, and gives the OpenAPI document.
+func (a *api) registerIndex() []byte {
 	register(a, public(operation(http.MethodGet, "/api/", "getIndex", tagMeta, "List the resources",
 		"Gives the address of each collection.")), index)
 
-	doc := a.huma.OpenAPI()
-	finish(doc)
-	text, err := doc.MarshalJSON()
-	if err != nil {
-		panic(fmt.Sprintf("write the OpenAPI document: %v", err)) // a mistake in the types, found by every test
-	}
+	text := a.document()
 	var yml bytes.Buffer
 	if err := yaml.Convert(&yml, bytes.NewReader(text)); err != nil {
 		panic(fmt.Sprintf("write the OpenAPI document: %v", err))
@@ -249,7 +287,22 @@ func (a *api) registerIndex() {
 	a.file("/api/openapi.json", jsonType, text)
 	a.file("/api/openapi.yaml", "application/yaml", yml.Bytes())
 	a.mux.HandleFunc("GET /.well-known/jwks.json", conditional(a.keys))
+	return text
 }
+
+// document writes the OpenAPI document, when all operations are in it.
+func (a *api) document() []byte {
+	doc := a.huma.OpenAPI()
+	finish(doc)
+	text, err := doc.MarshalJSON()
+	if err != nil {
+		panic(fmt.Sprintf("write the OpenAPI document: %v", err)) // a mistake in the types, found by every test
+	}
+	return text
+}
+
+// Document is the OpenAPI document as it is served at /api/openapi.json. It needs no service.
+func Document() []byte { return Register(http.NewServeMux(), Config{}) }
 
 // file serves a text that never changes.
 func (a *api) file(path, media string, text []byte) {

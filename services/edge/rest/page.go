@@ -56,11 +56,16 @@ type List[V any] struct {
 
 // list makes the answer of a list.
 func list[M, V any](l *Listing, items []M, info *pagev1.PageInfo, view func(M) V) *List[V] {
-	out := &List[V]{Link: l.links(info), Total: info.TotalCount, Body: make([]V, 0, len(items))}
+	views := make([]V, 0, len(items))
 	for _, m := range items {
-		out.Body = append(out.Body, view(m))
+		views = append(views, view(m))
 	}
-	return out
+	return listOf(l, views, info)
+}
+
+// listOf makes the answer of a list whose items are views already.
+func listOf[V any](l *Listing, views []V, info *pagev1.PageInfo) *List[V] {
+	return &List[V]{Link: l.links(info), Total: info.TotalCount, Body: views}
 }
 
 // links makes the Link header. Targets are absolute paths, which hold behind any proxy, and keep all other parameters.

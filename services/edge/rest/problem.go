@@ -31,20 +31,20 @@ const typePrefix = "urn:trackway:problem:"
 //
 //nolint:errname // the RFC's name for it, and the name of its schema
 type Problem struct {
-	Type     string      `json:"type" format:"uri" maxLength:"100" example:"urn:trackway:problem:invalid" doc:"What kind of problem this is; never changes for a code."`
-	Title    string      `json:"title" maxLength:"200" pattern:"^.*$" example:"The request is invalid" doc:"The kind of problem in words; never changes for a code."`
-	Status   int         `json:"status" minimum:"400" maximum:"599" example:"400" doc:"The HTTP status."`
-	Detail   string      `json:"detail" maxLength:"10000" pattern:"^[\\s\\S]*$" example:"Check title." doc:"What went wrong this time, for a person."`
-	Instance string      `json:"instance" format:"uri-reference" maxLength:"10000" example:"/api/tasks/" doc:"The path of the request."`
-	Code     string      `json:"code" maxLength:"100" pattern:"^[a-z_]+$" example:"invalid" doc:"What kind of problem this is, for a program."`
-	TraceID  string      `json:"trace_id" pattern:"^([0-9a-f]{32})?$" maxLength:"32" example:"4bf92f3577b34da6a3ce929d0e0e4736" doc:"Finds this request in the logs."`
-	Errors   []Violation `json:"errors,omitempty" nullable:"false" maxItems:"1000" doc:"What is wrong with the input, one entry for each field."`
+	Type     string  `json:"type" format:"uri" maxLength:"100" example:"urn:trackway:problem:invalid" doc:"What kind of problem this is; never changes for a code."`
+	Title    string  `json:"title" maxLength:"200" pattern:"^.*$" example:"The request is invalid" doc:"The kind of problem in words; never changes for a code."`
+	Status   int     `json:"status" minimum:"400" maximum:"599" example:"400" doc:"The HTTP status."`
+	Detail   string  `json:"detail" maxLength:"10000" pattern:"^[\\s\\S]*$" example:"Check title." doc:"What went wrong this time, for a person."`
+	Instance string  `json:"instance" format:"uri-reference" maxLength:"50000" example:"/api/tasks/" doc:"The path of the request."`
+	Code     string  `json:"code" maxLength:"100" pattern:"^[a-z_]+$" example:"invalid" doc:"What kind of problem this is, for a program."`
+	TraceID  string  `json:"trace_id" pattern:"^([0-9a-f]{32})?$" maxLength:"32" example:"4bf92f3577b34da6a3ce929d0e0e4736" doc:"Finds this request in the logs."`
+	Errors   invalid `json:"errors,omitempty" nullable:"false" maxItems:"100" doc:"What is wrong with the input, one entry for each field."`
 }
 
 // Violation is what is wrong with one part of the input. One of pointer, parameter and header says with which.
 type Violation struct {
-	Pointer   string `json:"pointer,omitempty" maxLength:"10000" pattern:"^#.*$" example:"#/title" doc:"The place in the body, a JSON pointer in a URI fragment (RFC 6901, section 6)."`
-	Parameter string `json:"parameter,omitempty" maxLength:"10000" pattern:"^[\\s\\S]*$" doc:"The parameter of the path or query."`
+	Pointer   string `json:"pointer,omitempty" maxLength:"300" pattern:"^#.*$" example:"#/title" doc:"The place in the body, a JSON pointer in a URI fragment (RFC 6901, section 6)."`
+	Parameter string `json:"parameter,omitempty" maxLength:"300" pattern:"^[\\s\\S]*$" doc:"The parameter of the path or query."`
 	Header    string `json:"header,omitempty" maxLength:"200" pattern:"^[A-Za-z0-9-]*$" doc:"The header."`
 	Detail    string `json:"detail" maxLength:"10000" pattern:"^[\\s\\S]*$" example:"must not be empty" doc:"What is wrong with it."`
 }
@@ -69,7 +69,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, op *huma.Operation, er
 		wrong invalid
 	)
 	if errors.As(err, &wrong) {
-		e = errs.New(errs.Invalid, "%s", wrong.detail())
+		e = errs.New(errs.Invalid, "The request is not valid.")
 	} else {
 		e = errs.From(err)
 		for _, f := range e.Fields {
@@ -77,13 +77,16 @@ func writeProblem(w http.ResponseWriter, r *http.Request, op *huma.Operation, er
 		}
 	}
 	p := newProblem(r.Context(), r.URL.Path, e)
-	p.Errors = wrong
+	p.explain(wrong)
 	body, err := json.Marshal(p)
 	if err != nil {
 		panic(fmt.Sprintf("write a problem: %v", err)) // its parts are all UTF-8
 	}
 	h := w.Header()
 	setHeaders(r.Context(), e, h.Set)
+	if op != nil && op.Method == http.MethodPatch && e.Code == errs.UnsupportedMediaType {
+		h.Set("Accept-Patch", bodyTypes(op)) // RFC 5789, section 2.2
+	}
 	h.Set("Content-Type", problemType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
@@ -96,6 +99,9 @@ type invalid []Violation
 // Error is the text for the log.
 func (i invalid) Error() string { return i.detail() }
 
+// Unwrap tells what kind of error it is: the caller's, and none of ours to log.
+func (i invalid) Unwrap() error { return errs.New(errs.Invalid, "%s", i.detail()) }
+
 // detail sums up for a person, in the form of the services' errors.
 func (i invalid) detail() string {
 	names := make([]string, 0, len(i))
@@ -105,7 +111,11 @@ func (i invalid) detail() string {
 	if slices.Equal(names, []string{"#"}) {
 		return "The body " + i[0].Detail + "."
 	}
-	return "Check " + strings.Join(slices.Compact(names), ", ") + "."
+	names = slices.Compact(names)
+	if more := len(names) - maxNames; more > 0 {
+		return fmt.Sprintf("Check %s and %d more.", strings.Join(names[:maxNames], ", "), more)
+	}
+	return "Check " + strings.Join(names, ", ") + "."
 }
 
 func newProblem(ctx context.Context, path string, e *errs.Error) *Problem {
@@ -117,6 +127,52 @@ func newProblem(ctx context.Context, path string, e *errs.Error) *Problem {
 		p.TraceID = sc.TraceID().String()
 	}
 	return p
+}
+
+// explain adds what is wrong with the input, and sums it up in the names that the caller knows. A request can be wrong
+// in more places, and deeper, than anybody wants to read.
+func (p *Problem) explain(wrong invalid) {
+	if len(wrong) == 0 {
+		return
+	}
+	for i, v := range wrong {
+		wrong[i] = v.short()
+	}
+	p.Errors = wrong[:min(len(wrong), maxErrors)]
+	if p.Code == string(errs.Invalid) {
+		p.Detail = wrong.detail()
+	}
+}
+
+const (
+	maxErrors  = 100
+	maxNames   = 20
+	maxPointer = 300 // bytes
+)
+
+// short cuts the names of what is too deep inside, or too long, to be named whole.
+func (v Violation) short() Violation {
+	v.Parameter = cut(v.Parameter)
+	if short := cut(v.Pointer); short != v.Pointer {
+		if at := strings.LastIndexByte(short, '/'); at > 0 {
+			short = short[:at]
+		}
+		v.Pointer = short
+		v.Detail = "has something inside that " + v.Detail
+	}
+	return v
+}
+
+// cut leaves what is a percent-encoded text such.
+func cut(s string) string {
+	if len(s) <= maxPointer {
+		return s
+	}
+	s = strings.ToValidUTF8(s[:maxPointer], "")
+	if at := strings.LastIndexByte(s, '%'); at >= 0 && at > len(s)-len("%XX") {
+		s = s[:at]
+	}
+	return s
 }
 
 // setHeaders sets what the HTTP status of an error demands beside the body.
@@ -143,10 +199,10 @@ func humaProblem(ctx huma.Context, status int, _ string, list ...error) huma.Sta
 	e, wrong := sort(status, list)
 	u := ctx.URL()
 	p := newProblem(ctx.Context(), u.Path, e)
-	p.Errors = wrong
 	for _, f := range e.Fields {
-		p.Errors = append(p.Errors, locate(ctx.Operation(), f))
+		wrong = append(wrong, locate(ctx.Operation(), f))
 	}
+	p.explain(wrong)
 	setHeaders(ctx.Context(), e, ctx.SetHeader)
 	return p
 }
@@ -175,7 +231,7 @@ func sort(status int, list []error) (*errs.Error, invalid) {
 		slices.SortFunc(wrong, func(a, b Violation) int {
 			return cmp.Or(cmp.Compare(a.name(), b.name()), cmp.Compare(a.Detail, b.Detail))
 		})
-		return errs.New(errs.Invalid, "%s", wrong.detail()), wrong
+		return errs.New(errs.Invalid, "The request is not valid."), wrong
 	case status == http.StatusBadRequest:
 		return errs.New(errs.Invalid, "A body is required."), nil
 	case status == http.StatusRequestTimeout:
@@ -216,14 +272,16 @@ func words(message string) string {
 	}
 }
 
-// pointer turns "labels[2]" into "/labels/2", as a URI fragment.
+// pointer turns "labels[2]" into "/labels/2" and "tasks[1].title" into "/tasks/1/title", as a URI fragment.
 func pointer(name string) string {
 	if name == "" {
 		return ""
 	}
-	if list, index, ok := strings.Cut(strings.TrimSuffix(name, "]"), "["); ok {
-		if _, err := strconv.Atoi(index); err == nil {
-			return "/" + list + "/" + index
+	if list, rest, ok := strings.Cut(name, "["); ok {
+		index, below, closed := strings.Cut(rest, "]")
+		below, dotted := strings.CutPrefix(below, ".")
+		if _, err := strconv.Atoi(index); err == nil && closed && dotted == (below != "") {
+			return escapePointer("/"+list) + "/" + index + pointer(below)
 		}
 	}
 	return escapePointer("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name))
@@ -234,6 +292,9 @@ func escapePointer(p string) string { return (&url.URL{Fragment: p}).EscapedFrag
 // locate says where the field of a service's error is in the request. The names are those of the contract; where REST
 // has another name, it is in this table.
 func locate(op *huma.Operation, f errs.Field) Violation {
+	if v, ok := locateItem(f); ok {
+		return v
+	}
 	name := strings.TrimPrefix(f.Name, "filter.")
 	name = strings.TrimPrefix(name, "page.")
 	for _, name := range []string{name, renamed(name), strings.TrimSuffix(name, "_id")} {
@@ -254,6 +315,24 @@ func locate(op *huma.Operation, f errs.Field) Violation {
 	}
 }
 
+// locateItem is locate for a field of one item of a bulk request, such as requests[3].title.
+func locateItem(f errs.Field) (Violation, bool) {
+	rest, ok := strings.CutPrefix(f.Name, "requests[")
+	index, name, closed := strings.Cut(rest, "]")
+	if !ok || !closed {
+		return Violation{}, false
+	}
+	at := "#/tasks/" + index
+	switch name = strings.TrimPrefix(name, "."); name {
+	case "", "update_mask":
+	case "expected_version":
+		at += "/version"
+	default:
+		at += pointer(name)
+	}
+	return Violation{Pointer: at, Detail: f.Detail}, true
+}
+
 func renamed(name string) string {
 	switch name {
 	case "size":
@@ -264,6 +343,8 @@ func renamed(name string) string {
 		return "cursor"
 	case "statuses":
 		return "status"
+	case "deleted":
+		return "trash"
 	case "priorities":
 		return "priority"
 	case "labels":

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -25,7 +26,7 @@ type rules struct {
 }
 
 func newRules(op *huma.Operation) *rules {
-	r := &rules{secured: len(op.Security) > 0, query: make(map[string]*huma.Param)}
+	r := &rules{secured: secured(op), query: make(map[string]*huma.Param)}
 	var names []string
 	for _, p := range op.Parameters {
 		switch p.In {
@@ -45,6 +46,9 @@ func newRules(op *huma.Operation) *rules {
 	}
 	return r
 }
+
+// bodyTypes are the media types that an operation takes, as in Accept-Patch.
+func bodyTypes(op *huma.Operation) string { return strings.Join(newRules(op).types, ", ") }
 
 func (u *rules) check(w http.ResponseWriter, r *http.Request, bodyLimit int64) error {
 	if u.secured && auth.CallerFrom(r.Context()).UserID == 0 {
@@ -102,7 +106,7 @@ func accepts(h http.Header) error {
 			media, params, _ := strings.Cut(one, ";")
 			switch strings.ToLower(strings.TrimSpace(media)) {
 			case "*/*", "application/*", jsonType, problemType:
-				if !zeroQuality(params) {
+				if Quality(params) > 0 {
 					// huma looks at this header again, more loosely than we do.
 					h.Set("Accept", jsonType)
 					return nil
@@ -113,13 +117,18 @@ func accepts(h http.Header) error {
 	return errs.New(errs.NotAcceptable, "Answers are %s.", jsonType)
 }
 
-func zeroQuality(params string) bool {
+// Quality is the weight among the parameters of a member of Accept and its like: 1 if there is none, 0 if it is not
+// well-formed (RFC 9110, section 12.4.2).
+func Quality(params string) float64 {
 	for p := range strings.SplitSeq(params, ";") {
 		if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(p)), "q="); ok {
-			return strings.Trim(q, "0.") == "" && strings.HasPrefix(q, "0")
+			if v, err := strconv.ParseFloat(q, 64); err == nil && v >= 0 && v <= 1 {
+				return v
+			}
+			return 0
 		}
 	}
-	return false
+	return 1
 }
 
 // checkQuery refuses all that is not documented, so that a filter with a typing error does not silently find

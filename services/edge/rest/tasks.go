@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,7 @@ type Task struct {
 	DueDate     *string    `json:"due_date" format:"date" example:"2026-12-31" doc:"The day by which it is to be done."`
 	Position    string     `json:"position" maxLength:"1000" pattern:"^[\\s\\S]*$" example:"a0" doc:"Its place on the board: positions compare as bytes."`
 	CompletedAt *time.Time `json:"completed_at" doc:"When it was done."`
+	DeletedAt   *time.Time `json:"deleted_at" doc:"When it was put into the trash; null elsewhere."`
 }
 
 // Labels are the labels of a task.
@@ -52,8 +54,94 @@ func newTask(t *tasksv1.Task) Task {
 		Completed: t.GetStatus() == tasksv1.Status_STATUS_DONE, Priority: priorities.rest(t.GetPriority()),
 		Labels: t.GetLabels(), CreatorID: t.GetCreatorId(), Position: t.GetPosition(),
 		AssigneeID: t.AssigneeId, ParentID: t.ParentId, DueDate: t.DueDate,
-		CompletedAt: maybeMoment(t.GetCompletedAt()),
+		CompletedAt: maybeMoment(t.GetCompletedAt()), DeletedAt: maybeMoment(t.GetDeletedAt()),
 	}
+}
+
+// TaskShape is how tasks are to be given.
+type TaskShape struct {
+	Selection[Task]
+	Permitted
+
+	Expand []string `query:"expand" enum:"assignee,creator,project,parent" maxItems:"4" doc:"What to embed beside its id; null where there is nothing that the caller may see."`
+}
+
+func (Task) beside(r huma.Registry) map[string]*huma.Schema {
+	return map[string]*huma.Schema{
+		"assignee":      embedded[User](r, "The assignee; with expand=assignee."),
+		"creator":       embedded[User](r, "The creator; with expand=creator."),
+		"project":       embedded[Project](r, "The project; with expand=project."),
+		"parent":        embedded[Task](r, "The task that it is a part of; with expand=parent."),
+		permissionsName: may[TaskPermissions](r),
+	}
+}
+
+// TaskPermissions is what the caller may do with a task now.
+type TaskPermissions struct {
+	Update  bool `json:"update" doc:"Change it."`
+	Delete  bool `json:"delete" doc:"Delete it."`
+	Comment bool `json:"comment" doc:"Comment on it."`
+}
+
+func (a *api) viewTasks(ctx context.Context, s *TaskShape, tasks []*tasksv1.Task) ([]View[Task], error) {
+	var (
+		people, inside, above []int64
+		with                  = func(name string) bool { return slices.Contains(s.Expand, name) }
+	)
+	if with("assignee") {
+		people = append(people, each(tasks, (*tasksv1.Task).GetAssigneeId)...)
+	}
+	if with("creator") {
+		people = append(people, each(tasks, (*tasksv1.Task).GetCreatorId)...)
+	}
+	if with("project") {
+		inside = each(tasks, (*tasksv1.Task).GetProjectId)
+	}
+	if with("parent") {
+		above = each(tasks, (*tasksv1.Task).GetParentId)
+	}
+	users, err := a.usersOf(ctx, people)
+	if err != nil {
+		return nil, err
+	}
+	projects, err := a.projectsOf(ctx, inside)
+	if err != nil {
+		return nil, err
+	}
+	parents, err := a.tasksOf(ctx, above)
+	if err != nil {
+		return nil, err
+	}
+	var roles map[int64]access
+	if s.Permissions {
+		if roles, err = a.accessTo(ctx, each(tasks, (*tasksv1.Task).GetProjectId)); err != nil {
+			return nil, err
+		}
+	}
+	views := make([]View[Task], 0, len(tasks))
+	for _, t := range tasks {
+		v := newView(newTask(t), s.Selection)
+		for _, name := range s.Expand {
+			switch name {
+			case "assignee":
+				v.add(name, users[t.GetAssigneeId()])
+			case "creator":
+				v.add(name, users[t.GetCreatorId()])
+			case "project":
+				v.add(name, projects[t.GetProjectId()])
+			case "parent":
+				v.add(name, parents[t.GetParentId()])
+			}
+		}
+		if in := roles[t.GetProjectId()]; s.Permissions {
+			v.add(permissionsName, TaskPermissions{
+				Update: in.allowsInside(auth.WriteTasks), Delete: in.allowsInside(auth.DeleteTasks),
+				Comment: in.allowsInside(auth.WriteComments),
+			})
+		}
+		views = append(views, v)
+	}
+	return views, nil
 }
 
 func (a *api) registerTasks() {
@@ -71,12 +159,16 @@ func (a *api) registerTasks() {
 	register(a, operation(http.MethodPatch, "/api/tasks/{id}/", "updateTask", tagTasks, "Change a task",
 		"Changes the members that are given (RFC 7396); null is the default."), a.updateTask)
 	register(a, operation(http.MethodDelete, "/api/tasks/{id}/", "deleteTask", tagTasks, "Delete a task",
-		"Deletes a task, and with it its comments."), a.deleteTask)
+		"Deletes a task, and with it its comments. It can be restored from the trash."), a.deleteTask)
+	register(a, answers200(operation(http.MethodPost, "/api/tasks/{id}/restore/", "restoreTask", tagTasks, "Restore a task",
+		"Takes a task out of the trash, with its comments. One that is not there stays as it is.")), a.restoreTask)
+	register(a, answers200(operation(http.MethodPost, "/api/tasks/{id}/move/", "moveTask", tagTasks, "Move a task on the board",
+		"Puts a task behind another one, ahead of another one, or between two. Only the task itself changes.")), a.moveTask)
 }
 
 // TaskFilter narrows a list of tasks.
 type TaskFilter struct {
-	Ordering     []string    `query:"ordering" enum:"id,-id,number,-number,title,-title,priority,-priority,due_date,-due_date,position,-position,created_at,-created_at,updated_at,-updated_at" maxItems:"16" doc:"The order: fields, each falling when preceded by a minus. Tasks without a due date come last."`
+	Ordering     []string    `query:"ordering" enum:"id,-id,number,-number,title,-title,priority,-priority,due_date,-due_date,position,-position,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at" maxItems:"18" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash. Tasks without a due date come last."`
 	Status       []Status    `query:"status,explode" maxItems:"4" doc:"Any of these; repeated, or separated by commas."`
 	Completed    Maybe[bool] `query:"completed" doc:"Whether the status is done."`
 	Assignee     string      `query:"assignee" maxLength:"19" pattern:"^(me|none|[1-9][0-9]{0,18})$" patternDescription:"the id of a user, me or none" doc:"Assigned to this user, to the caller (me), or to nobody (none)."`
@@ -88,6 +180,7 @@ type TaskFilter struct {
 	UpdatedSince time.Time   `query:"updated_since" doc:"Changed at or after this moment."`
 	Parent       string      `query:"parent" maxLength:"19" pattern:"^(none|[1-9][0-9]{0,18})$" patternDescription:"the id of a task or none" doc:"A part of this task, or of none."`
 	Search       string      `query:"search" maxLength:"200" pattern:"^[\\s\\S]*$" doc:"Words that title or description contain, or begin with."`
+	Trash        bool        `query:"trash" default:"false" doc:"The deleted tasks instead, where the caller may delete tasks."`
 }
 
 func (f *TaskFilter) proto(ctx context.Context) (*tasksv1.TaskFilter, error) {
@@ -97,7 +190,7 @@ func (f *TaskFilter) proto(ctx context.Context) (*tasksv1.TaskFilter, error) {
 		out    = &tasksv1.TaskFilter{
 			Statuses: statuses.protos(f.Status), Completed: f.Completed.pointer(),
 			Priorities: priorities.protos(f.Priority), Labels: f.Label, DueBefore: f.DueBefore, DueAfter: f.DueAfter,
-			Search: f.Search, AssigneeId: reference(&wrong, "assignee", f.Assignee, caller),
+			Search: f.Search, Deleted: f.Trash, AssigneeId: reference(&wrong, "assignee", f.Assignee, caller),
 			ParentId: reference(&wrong, "parent", f.Parent, 0),
 		}
 	)
@@ -134,11 +227,12 @@ func reference(wrong *invalid, name, value string, caller int64) *int64 {
 type taskList struct {
 	Listing
 	TaskFilter
+	TaskShape
 
 	Project int64 `query:"project" minimum:"1" doc:"The tasks of this project."`
 }
 
-func (a *api) listTasks(ctx context.Context, in *taskList) (*List[Task], error) {
+func (a *api) listTasks(ctx context.Context, in *taskList) (*List[View[Task]], error) {
 	filter, err := in.proto(ctx)
 	if err != nil {
 		return nil, err
@@ -149,22 +243,33 @@ func (a *api) listTasks(ctx context.Context, in *taskList) (*List[Task], error) 
 	if err != nil {
 		return nil, err
 	}
-	return list(&in.Listing, res.GetTasks(), res.GetPage(), newTask), nil
+	views, err := a.viewTasks(ctx, &in.TaskShape, res.GetTasks())
+	return listOf(&in.Listing, views, res.GetPage()), err
 }
 
 type projectTaskList struct {
 	ID
 	Listing
 	TaskFilter
+	TaskShape
 }
 
-func (a *api) listProjectTasks(ctx context.Context, in *projectTaskList) (*List[Task], error) {
-	return a.listTasks(ctx, &taskList{in.Listing, in.TaskFilter, in.ID.ID})
+func (a *api) listProjectTasks(ctx context.Context, in *projectTaskList) (*List[View[Task]], error) {
+	return a.listTasks(ctx, &taskList{in.Listing, in.TaskFilter, in.TaskShape, in.ID.ID})
 }
 
-func (a *api) getTask(ctx context.Context, in *ID) (*Read[Task], error) {
-	t, err := a.tasks.GetTask(ctx, &tasksv1.GetTaskRequest{Id: in.ID})
-	return read(t, err, newTask)
+type taskGet struct {
+	ID
+	TaskShape
+}
+
+func (a *api) getTask(ctx context.Context, in *taskGet) (*Read[View[Task]], error) {
+	t, err := a.tasks.GetTask(ctx, &tasksv1.GetTaskRequest{Id: in.ID.ID})
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.viewTasks(ctx, &in.TaskShape, []*tasksv1.Task{t})
+	return readView(t, views), err
 }
 
 // TaskContent is what a new task or a replacement says.
@@ -203,16 +308,23 @@ type TaskCreation struct {
 }
 
 func (a *api) createTask(ctx context.Context, in *Create[TaskCreation]) (*Created[Task], error) {
-	b := &in.Body
+	req, err := taskCreation(&in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return create(ctx, in.Keyed, "/api/tasks/", a.tasks.CreateTask, req, newTask)
+}
+
+func taskCreation(b *TaskCreation) (*tasksv1.CreateTaskRequest, error) {
 	status, err := b.status()
 	if err != nil {
 		return nil, err
 	}
-	return create(ctx, in.Keyed, "/api/tasks/", a.tasks.CreateTask, &tasksv1.CreateTaskRequest{
+	return &tasksv1.CreateTaskRequest{
 		ProjectId: b.ProjectID, Title: b.Title, Description: b.Description.Value, Status: statuses.proto(status),
 		Priority: priorities.proto(b.Priority.Value), Labels: b.Labels.Value, AssigneeId: b.AssigneeID.pointer(),
 		ParentId: b.ParentID.pointer(), DueDate: b.DueDate.pointer(),
-	}, newTask)
+	}, nil
 }
 
 type projectTaskCreate struct {
@@ -275,10 +387,20 @@ type taskUpdate struct {
 }
 
 func (a *api) updateTask(ctx context.Context, in *taskUpdate) (*Changed[Task], error) {
+	req, err := taskChange(in.ID.ID, &in.Body)
+	if err != nil {
+		return nil, err
+	}
+	if req.ExpectedVersion, err = in.expected(ctx, a.taskVersion(in.ID)); err != nil {
+		return nil, err
+	}
+	return change(ctx, in.Keyed, a.tasks.UpdateTask, req, newTask)
+}
+
+func taskChange(id int64, b *TaskPatch) (*tasksv1.UpdateTaskRequest, error) {
 	var (
 		p   patch
-		b   = &in.Body
-		req = &tasksv1.UpdateTaskRequest{Id: in.ID.ID}
+		req = &tasksv1.UpdateTaskRequest{Id: id}
 		err error
 	)
 	set(&p, "title", b.Title, &req.Title)
@@ -290,13 +412,8 @@ func (a *api) updateTask(ctx context.Context, in *taskUpdate) (*Changed[Task], e
 	setOrClear(&p, "assignee_id", b.AssigneeID, &req.AssigneeId)
 	setOrClear(&p, "parent_id", b.ParentID, &req.ParentId)
 	setOrClear(&p, "due_date", b.DueDate, &req.DueDate)
-	if req.UpdateMask, err = p.mask(); err != nil {
-		return nil, err
-	}
-	if req.ExpectedVersion, err = in.expected(ctx, a.taskVersion(in.ID)); err != nil {
-		return nil, err
-	}
-	return change(ctx, in.Keyed, a.tasks.UpdateTask, req, newTask)
+	req.UpdateMask, err = p.mask()
+	return req, err
 }
 
 func (a *api) deleteTask(ctx context.Context, in *deleteByID) (*Written, error) {
@@ -306,6 +423,39 @@ func (a *api) deleteTask(ctx context.Context, in *deleteByID) (*Written, error) 
 	}
 	return remove(ctx, in.Keyed, a.tasks.DeleteTask,
 		&tasksv1.DeleteTaskRequest{Id: in.ID.ID, ExpectedVersion: expected})
+}
+
+func (a *api) restoreTask(ctx context.Context, in *restoreByID) (*Changed[Task], error) {
+	expected, err := in.expected(ctx, unseen)
+	if err != nil {
+		return nil, err
+	}
+	return change(ctx, in.Keyed, a.tasks.RestoreTask,
+		&tasksv1.RestoreTaskRequest{Id: in.ID.ID, ExpectedVersion: expected}, newTask)
+}
+
+// TaskMove is a place on the board, by its neighbours.
+type TaskMove struct {
+	AfterID  Change[int64]  `json:"after_id,omitzero" nullable:"true" minimum:"1" example:"2" doc:"The task ahead of the new place. Alone: right behind it."`
+	BeforeID Change[int64]  `json:"before_id,omitzero" nullable:"true" minimum:"1" doc:"The task behind the new place. Alone: right ahead of it."`
+	Status   Change[Status] `json:"status,omitzero" nullable:"true" doc:"The status that it gets there, as in another column; stays when absent."`
+}
+
+type taskMove struct {
+	ID
+	Write[TaskMove]
+}
+
+func (a *api) moveTask(ctx context.Context, in *taskMove) (*Changed[Task], error) {
+	b := &in.Body
+	expected, err := in.expected(ctx, a.taskVersion(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	return change(ctx, in.Keyed, a.tasks.MoveTask, &tasksv1.MoveTaskRequest{
+		Id: in.ID.ID, ExpectedVersion: expected, AfterId: b.AfterID.pointer(), BeforeId: b.BeforeID.pointer(),
+		Status: statuses.proto(b.Status.Value),
+	}, newTask)
 }
 
 func (a *api) taskVersion(id ID) versionOf {

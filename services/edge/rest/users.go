@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/trackway/trackway/services/platform/auth"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
@@ -25,6 +27,8 @@ func newUser(u *usersv1.User) User {
 	}
 }
 
+func (User) beside(huma.Registry) map[string]*huma.Schema { return nil }
+
 func (a *api) registerUsers() {
 	register(a, operation(http.MethodGet, "/api/users/", "listUsers", tagUsers, "List users",
 		"Gives all users, whom every signed-in user may see."), a.listUsers)
@@ -42,7 +46,9 @@ func (a *api) registerUsers() {
 
 	register(a, operation(http.MethodGet, "/api/users/me/", "getMe", tagUsers, "Get the caller",
 		"Gives the caller's own account."),
-		func(ctx context.Context, _ *struct{}) (*Read[User], error) { return a.getUser(ctx, me(ctx)) })
+		func(ctx context.Context, in *Selection[User]) (*Read[View[User]], error) {
+			return a.getUser(ctx, &userGet{*me(ctx), *in})
+		})
 	register(a, operation(http.MethodPut, "/api/users/me/", "replaceMe", tagUsers, "Replace the caller",
 		"Does what replaceUser does, to the caller's own account."),
 		func(ctx context.Context, in *Write[UserReplacement]) (*Changed[User], error) {
@@ -64,6 +70,7 @@ func me(ctx context.Context) *ID { return &ID{auth.CallerFrom(ctx).UserID} }
 
 type userList struct {
 	Listing
+	Selection[User]
 
 	Ordering []string    `query:"ordering" enum:"id,-id,name,-name,created_at,-created_at,updated_at,-updated_at" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus."`
 	Search   string      `query:"search" maxLength:"200" pattern:"^[\\s\\S]*$" doc:"Words that the name contains, or begins with."`
@@ -71,19 +78,26 @@ type userList struct {
 	Role     UserRole    `query:"role" doc:"Only users with this role."`
 }
 
-func (a *api) listUsers(ctx context.Context, in *userList) (*List[User], error) {
+func (a *api) listUsers(ctx context.Context, in *userList) (*List[View[User]], error) {
 	res, err := a.users.ListUsers(ctx, &usersv1.ListUsersRequest{
 		Page: in.request(in.Ordering), Search: in.Search, Active: in.Active.pointer(), Role: userRoles.proto(in.Role),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return list(&in.Listing, res.GetUsers(), res.GetPage(), newUser), nil
+	return list(&in.Listing, res.GetUsers(), res.GetPage(), func(u *usersv1.User) View[User] {
+		return newView(newUser(u), in.Selection)
+	}), nil
 }
 
-func (a *api) getUser(ctx context.Context, in *ID) (*Read[User], error) {
-	u, err := a.users.GetUser(ctx, &usersv1.GetUserRequest{Id: in.ID})
-	return read(u, err, newUser)
+type userGet struct {
+	ID
+	Selection[User]
+}
+
+func (a *api) getUser(ctx context.Context, in *userGet) (*Read[View[User]], error) {
+	u, err := a.users.GetUser(ctx, &usersv1.GetUserRequest{Id: in.ID.ID})
+	return read(u, err, func(u *usersv1.User) View[User] { return newView(newUser(u), in.Selection) })
 }
 
 // UserCreation is what makes an account for someone else.

@@ -2,8 +2,10 @@ package rest
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 
+	"github.com/danielgtaylor/huma/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -41,6 +43,24 @@ type Delete struct {
 type deleteByID struct {
 	ID
 	Delete
+}
+
+// restoreByID is the input of an operation that takes a thing out of the trash.
+type restoreByID struct {
+	ID
+	Keyed
+	Conditional
+}
+
+// unseen is the versionOf for a thing in the trash, where nobody can look.
+func unseen(context.Context) (int64, error) {
+	return 0, invalid{{Header: "If-Match", Detail: "must be one ETag here, without If-None-Match"}}
+}
+
+// answers200 makes an operation that is a POST and makes nothing answer with 200.
+func answers200(op huma.Operation) huma.Operation {
+	op.DefaultStatus = http.StatusOK
+	return op
 }
 
 // call is an RPC.
