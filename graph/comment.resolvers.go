@@ -61,6 +61,18 @@ func (r *mutationResolver) DeleteComment(ctx context.Context, input generated.De
 	}, err
 }
 
+// RestoreComment is the resolver for the restoreComment field.
+func (r *mutationResolver) RestoreComment(ctx context.Context, input generated.RestoreCommentInput) (*generated.RestoreCommentPayload, error) {
+	f := &form{}
+	req := &tasksv1.RestoreCommentRequest{
+		Id: f.id("id", input.ID, relay.Comment), ExpectedVersion: f.version(input.ExpectedVersion),
+	}
+	comment, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.RestoreComment)
+	return &generated.RestoreCommentPayload{
+		Comment: comment, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
 // Comments is the resolver for the comments field.
 func (r *queryResolver) Comments(ctx context.Context, taskID *relay.ID, first *int, after *string, last *int, before *string, filter *generated.CommentFilter, orderBy []*relay.Order) (*relay.Connection[*tasksv1.Comment], error) {
 	req := &tasksv1.ListCommentsRequest{Page: pageRequest(ctx, first, after, last, before, orderBy)}
@@ -69,6 +81,7 @@ func (r *queryResolver) Comments(ctx context.Context, taskID *relay.ID, first *i
 		return nil, err
 	}
 	if filter != nil {
+		req.Deleted = value(filter.Deleted)
 		if req.AuthorId, err = key("filter.author_id", filter.AuthorID, relay.User); err != nil {
 			return nil, err
 		}

@@ -41,6 +41,9 @@ func (s *server) present(ctx context.Context, err error) *gqlerror.Error {
 		if located.Err == nil && located.Extensions != nil {
 			// The parser, the validator and our limits, who say so by a code: their sentences are about the document.
 			shown.Message, shown.Extensions = located.Message, located.Extensions
+			if s.cfg.HideSchema {
+				shown.Message, _, _ = strings.Cut(shown.Message, " Did you mean ")
+			}
 			if len(located.Path) > 1 && located.Path[0] == ast.PathName("variable") {
 				// Of a variable's value they speak in the words of Go.
 				shown.Message = fmt.Sprintf("Variable $%s does not fit its type.", located.Path[1:])
@@ -127,7 +130,8 @@ func camel(name string) []string {
 // userErrors are the failures that a mutation tells of in its payload, because a change of the input mends them. Every
 // other failure is a GraphQL error.
 func userErrors(err error) ([]*generated.UserError, bool) {
-	if !errs.Is(err, errs.Invalid, errs.Conflict, errs.PreconditionFailed, errs.KeyReused, errs.InProgress) {
+	if !errs.Is(err, errs.Invalid, errs.Conflict, errs.PreconditionFailed, errs.PreconditionRequired, errs.KeyReused,
+		errs.InProgress) {
 		return nil, false
 	}
 	e := errs.From(err)
@@ -145,7 +149,10 @@ func userErrors(err error) ([]*generated.UserError, bool) {
 
 // refused is an error about the operation itself, found before it runs.
 func refused(at *ast.Position, code, format string, args ...any) *gqlerror.Error {
-	err := gqlerror.ErrorPosf(at, format, args...)
+	err := gqlerror.Errorf(format, args...)
+	if at != nil {
+		err = gqlerror.ErrorPosf(at, format, args...)
+	}
 	errcode.Set(err, code)
 	return err
 }

@@ -134,7 +134,7 @@ func (w *world) intercept(ctx context.Context, req any, info *grpc.UnaryServerIn
 		return nil, err
 	}
 	token := strings.Join(metadata.ValueFromIncomingContext(ctx, "authorization"), "")
-	if token == "" && method != "Login" && method != "Register" {
+	if token == "" && method != "Login" && method != "Register" && method != "RefreshTokens" {
 		return nil, errs.New(errs.Unauthenticated, "Sign in first.")
 	}
 	return next(ctx, req)
@@ -443,4 +443,40 @@ func (w *world) UpdateTask(_ context.Context, req *tasksv1.UpdateTaskRequest) (*
 
 func (w *world) DeleteTask(context.Context, *tasksv1.DeleteTaskRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
+}
+
+func (w *world) RefreshTokens(context.Context, *usersv1.RefreshTokensRequest) (*usersv1.Tokens, error) {
+	return &usersv1.Tokens{AccessToken: "next", RefreshToken: "refresh 2", ExpiresIn: 900, User: user(1)}, nil
+}
+
+func (w *world) Logout(context.Context, *usersv1.LogoutRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (w *world) ChangePassword(context.Context, *usersv1.ChangePasswordRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (w *world) MoveTask(_ context.Context, req *tasksv1.MoveTaskRequest) (*tasksv1.Task, error) {
+	return task(req.GetId()), nil
+}
+
+func (w *world) RestoreTask(_ context.Context, req *tasksv1.RestoreTaskRequest) (*tasksv1.Task, error) {
+	return task(req.GetId()), nil
+}
+
+func (w *world) RestoreComment(_ context.Context, req *tasksv1.RestoreCommentRequest) (*tasksv1.Comment, error) {
+	return comment(req.GetId()), nil
+}
+
+func (w *world) RestoreProject(_ context.Context, req *projectsv1.RestoreProjectRequest) (*projectsv1.Project, error) {
+	return project(req.GetId()), nil
+}
+
+func (w *world) CreateProject(context.Context, *projectsv1.CreateProjectRequest) (*projectsv1.Project, error) {
+	return project(1), nil
+}
+
+func (w *world) UpdateProject(_ context.Context, req *projectsv1.UpdateProjectRequest) (*projectsv1.Project, error) {
+	return project(req.GetId()), nil
 }

@@ -37,6 +37,19 @@ type Config struct {
 	// SignIn, if there is one, is asked before each register and login of an operation, so that passwords can not be
 	// guessed faster here than at the other door. Its error is the mutation's.
 	SignIn func(context.Context) error
+	// Charge, if there is one, takes the price of an operation from what its caller may spend, before the operation
+	// runs. Its error refuses the operation; without a Budget nobody knows what is left.
+	Charge func(ctx context.Context, price int) (*Budget, error)
+	// Persisted keeps persisted queries; in memory when it is nil.
+	Persisted Store
+	// Documents are the trusted documents by their ids (LoadDocuments).
+	Documents map[string]string
+	// OnlyDocuments refuses every other document.
+	OnlyDocuments bool
+	// HideSchema refuses introspection, and leaves suggestions out of errors.
+	HideSchema bool
+	// GraphiQL shows browsers that page. Its files are PageFiles.
+	GraphiQL bool
 }
 
 type server struct {
@@ -44,11 +57,19 @@ type server struct {
 	schema *ast.Schema
 	// checks parses, validates and prices operations; it never runs one.
 	checks *executor.Executor
+	// trusted are the trusted documents by the SHA-256 of their text.
+	trusted map[string]string
 }
 
 // New makes the handler of /graphql. It expects the caller in the context (auth.WithCaller) and a bounded body.
 func New(cfg Config) http.Handler {
-	s := &server{cfg: cfg, schema: loadSchema()}
+	s := &server{cfg: cfg, schema: loadSchema(), trusted: make(map[string]string)}
+	if s.cfg.Persisted == nil {
+		s.cfg.Persisted = newMemory()
+	}
+	for _, text := range cfg.Documents {
+		s.trusted[sum(text)] = text
+	}
 	s.checks = executor.New(s.executable(nil))
 	checked := newDocuments()
 	s.checks.SetQueryCache(checked)
@@ -56,9 +77,12 @@ func New(cfg Config) http.Handler {
 	s.checks.SetErrorPresenter(s.present)
 	s.checks.SetRecoverFunc(s.recover)
 	s.checks.Use(extension.Introspection{})
-	s.checks.Use(limits{checked})
+	s.checks.Use(limits{checked, cfg.HideSchema})
 	return s
 }
+
+// Schema is the schema as clients see it.
+func Schema() *ast.Schema { return loadSchema() }
 
 // loadSchema reads the embedded schema. The copy in the generated code has @defer, which is not offered here: no
 // transport of ours sends an answer in parts.

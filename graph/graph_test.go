@@ -261,7 +261,7 @@ func TestAnUpdateTellsAbsentFromNull(t *testing.T) {
 func TestEveryFailureHasItsPlace(t *testing.T) {
 	t.Parallel()
 	inPayload := map[errs.Code]bool{
-		errs.Invalid: true, errs.Conflict: true, errs.PreconditionFailed: true, errs.KeyReused: true, errs.InProgress: true,
+		errs.Invalid: true, errs.Conflict: true, errs.PreconditionFailed: true, errs.PreconditionRequired: true, errs.KeyReused: true, errs.InProgress: true,
 	}
 	for _, c := range errs.Codes() {
 		t.Run(string(c), func(t *testing.T) {

@@ -35,6 +35,9 @@ const (
 
 // ServeHTTP executes one operation.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.GraphiQL && r.Method == http.MethodGet && servePage(w, r) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(graphql.StartOperationTrace(r.Context()), timeout)
 	defer cancel()
 	media, err := accepted(r.Header.Values("Accept"))
@@ -55,14 +58,21 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.refuse(ctx, w, media, s.recover(ctx, p))
 		}
 	}()
-	op, list := s.checks.CreateOperationContext(ctx, params)
+	status := http.StatusOK // of what could not be executed
+	if media == mediaResponse {
+		status = http.StatusBadRequest
+	}
+	raw, keep, refusal := s.document(ctx, params)
+	if refusal != nil {
+		s.write(ctx, w, media, status, &graphql.Response{Errors: gqlerror.List{s.present(ctx, refusal)}})
+		return
+	}
+	op, list := s.checks.CreateOperationContext(ctx, raw)
 	if len(list) > 0 {
-		status := http.StatusOK
-		if media == mediaResponse {
-			status = http.StatusBadRequest
-		}
 		ctx = graphql.WithOperationContext(ctx, op)
-		s.write(ctx, w, media, status, s.checks.DispatchError(ctx, list[:min(len(list), maxErrors)]))
+		res := s.checks.DispatchError(ctx, list[:min(len(list), maxErrors)])
+		res.Extensions = costs(op, nil)
+		s.write(ctx, w, media, status, res)
 		return
 	}
 	if r.Method == http.MethodGet && op.Operation.Operation != ast.Query {
@@ -70,7 +80,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(ctx, w, media, errs.New(errs.MethodNotAllowed, "GET is for queries; send a mutation by POST."))
 		return
 	}
-	s.write(ctx, w, media, http.StatusOK, s.execute(ctx, op))
+	budget, err := s.charge(ctx, w.Header(), op)
+	if err != nil {
+		s.refuse(ctx, w, media, err, costs(op, budget))
+		return
+	}
+	keep(ctx)
+	res := s.execute(ctx, op)
+	res.Extensions = costs(op, budget)
+	s.write(ctx, w, media, http.StatusOK, res)
 }
 
 // execute runs a checked operation with resolvers of its own.
@@ -86,10 +104,18 @@ func (s *server) execute(ctx context.Context, op *graphql.OperationContext) *gra
 	return &graphql.Response{Errors: gqlerror.List{s.present(ctx, late)}}
 }
 
-// refuse answers a request that never became an operation.
-func (s *server) refuse(ctx context.Context, w http.ResponseWriter, media string, err error) {
-	status := errs.From(err).Code.HTTP()
-	s.write(ctx, w, media, status, &graphql.Response{Errors: gqlerror.List{s.present(ctx, err)}})
+// refuse answers a request whose operation is not executed, or that has none.
+func (s *server) refuse(ctx context.Context, w http.ResponseWriter, media string, err error, ext ...map[string]any) {
+	e := errs.From(err)
+	if e.Retry > 0 {
+		w.Header().Set("Retry-After", seconds(e.Retry))
+	}
+	status := e.Code.HTTP()
+	res := &graphql.Response{Errors: gqlerror.List{s.present(ctx, err)}}
+	if len(ext) > 0 {
+		res.Extensions = ext[0]
+	}
+	s.write(ctx, w, media, status, res)
 }
 
 // write sends a response. One without data was not executed, and says so by leaving the member out.
@@ -108,6 +134,17 @@ func (s *server) write(ctx context.Context, w http.ResponseWriter, media string,
 			body = append(body, ',')
 		}
 		body = append(append(body, `"data":`...), res.Data...)
+	}
+	if len(res.Extensions) > 0 {
+		text, err := json.Marshal(res.Extensions, json.Deterministic(true))
+		if err != nil {
+			s.cfg.Log.ErrorContext(ctx, "write extensions", "error", err)
+			text = []byte("{}")
+		}
+		if len(body) > 1 {
+			body = append(body, ',')
+		}
+		body = append(append(body, `"extensions":`...), text...)
 	}
 	body = append(body, '}')
 	h := w.Header()
@@ -159,75 +196,71 @@ func accepted(headers []string) (string, error) {
 }
 
 // read takes the parameters of a request.
-func read(r *http.Request) (*graphql.RawParams, error) {
+func read(r *http.Request) (p parameters, err error) {
 	switch r.Method {
 	case http.MethodGet:
-		return readQuery(r.URL)
+		p, err = readQuery(r.URL)
 	case http.MethodPost:
-		return readBody(r)
+		p, err = readBody(r)
 	default:
-		return nil, errs.New(errs.MethodNotAllowed, "Send GraphQL by POST, or queries by GET.")
+		err = errs.New(errs.MethodNotAllowed, "Send GraphQL by POST, or queries by GET.")
 	}
+	if err == nil && p.Query == nil && p.DocumentID == nil && p.Extensions[persistedQuery] == nil {
+		err = errs.New(errs.Invalid, "There is no query.")
+	}
+	return p, err
 }
 
-// parameters are those of the specification. The pointer tells an absent query.
+// parameters are those of the specification. The pointers tell what is absent.
 type parameters struct {
 	Query         *string        `json:"query"`
+	DocumentID    *string        `json:"documentId"`    //nolint:tagliatelle // the specification's spelling
 	OperationName string         `json:"operationName"` //nolint:tagliatelle // the specification's spelling
 	Variables     map[string]any `json:"variables"`
 	Extensions    map[string]any `json:"extensions"`
 }
 
-func (p parameters) raw() (*graphql.RawParams, error) {
-	if p.Query == nil {
-		return nil, errs.New(errs.Invalid, "There is no query.")
-	}
-	return &graphql.RawParams{
-		Query: *p.Query, OperationName: p.OperationName, Variables: p.Variables, Extensions: p.Extensions,
-	}, nil
-}
-
-func readBody(r *http.Request) (*graphql.RawParams, error) {
+func readBody(r *http.Request) (p parameters, err error) {
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, named := params["charset"]
 	if err != nil || media != mediaJSON || named && !strings.EqualFold(charset, "utf-8") {
-		return nil, errs.New(errs.UnsupportedMediaType, "Send Content-Type: application/json, in UTF-8.")
+		return p, errs.New(errs.UnsupportedMediaType, "Send Content-Type: application/json, in UTF-8.")
 	}
 	body, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, errs.New(errs.TooLarge, "The request has more than %d bytes.", tooLarge.Limit)
+		return p, errs.New(errs.TooLarge, "The request has more than %d bytes.", tooLarge.Limit)
 	case err != nil:
-		return nil, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
+		return p, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
 	}
-	var p parameters
 	if err := decode(body, &p); err != nil {
-		return nil, errs.New(errs.Invalid, "The body is not a JSON object with query, operationName, variables and "+
+		return p, errs.New(errs.Invalid, "The body is not a JSON object with query, operationName, variables and "+
 			"extensions of the right types.").Because(err)
 	}
-	return p.raw()
+	return p, nil
 }
 
-func readQuery(u *url.URL) (*graphql.RawParams, error) {
+func readQuery(u *url.URL) (p parameters, err error) {
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "The query string is malformed.")
+		return p, errs.New(errs.Invalid, "The query string is malformed.")
 	}
-	p := parameters{OperationName: values.Get("operationName")}
-	if values.Has("query") {
-		query := values.Get("query")
-		p.Query = &query
+	p.OperationName = values.Get("operationName")
+	for name, to := range map[string]**string{"query": &p.Query, "documentId": &p.DocumentID} {
+		if text := values.Get(name); values.Has(name) {
+			*to = &text
+		}
 	}
 	if !utf8.ValidString(values.Get("query")) {
-		return nil, errs.New(errs.Invalid, "The query is not UTF-8.")
+		return p, errs.New(errs.Invalid, "The query is not UTF-8.")
 	}
 	for name, to := range map[string]*map[string]any{"variables": &p.Variables, "extensions": &p.Extensions} {
 		if text := values.Get(name); text != "" && decode([]byte(text), to) != nil {
-			return nil, errs.New(errs.Invalid, "The parameter %s is not a JSON object.", name)
+			return p, errs.New(errs.Invalid, "The parameter %s is not a JSON object.", name)
 		}
 	}
-	return p.raw()
+	return p, nil
 }
 
 // decode reads JSON as GraphQL means it: a number without a fraction or exponent that fits is an int64.

@@ -58,7 +58,10 @@ const (
 )
 
 // limits is the gqlgen extension that holds operations to them.
-type limits struct{ checked *documents }
+type limits struct {
+	checked    *documents
+	hideSchema bool
+}
 
 var (
 	_ graphql.OperationParameterMutator = limits{}
@@ -273,10 +276,13 @@ func (r *ruler) value(v *ast.Value) {
 
 // MutateOperationContext refuses operations whose answer may be too large. Sizes of pages may be variables, so this is
 // done for each request.
-func (limits) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
+func (l limits) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
 	p := &pricer{variables: op.Variables, fragments: make(map[fragmentPage]int)}
 	total := p.selections(op.Operation.SelectionSet, 1)
+	op.Stats.SetExtension(costExtension, total)
 	switch {
+	case p.introspects && l.hideSchema:
+		return refused(op.Operation.Position, errcode.ValidationFailed, "Introspection is switched off here.")
 	case p.err != nil:
 		return p.err
 	case op.Operation.Operation == ast.Mutation && p.roots > maxMutations:
@@ -294,6 +300,8 @@ type pricer struct {
 	fragments map[fragmentPage]int
 	roots     int // fields of the root
 	err       *gqlerror.Error
+
+	introspects bool
 }
 
 // fragmentPage is a fragment on a connection whose page has a size.
@@ -330,6 +338,7 @@ func (p *pricer) field(f *ast.Field, size int) int {
 	}
 	switch {
 	case f.Name == "__schema", f.Name == "__type":
+		p.introspects = true
 		return introspectionPrice
 	case f.Name == "nodes" && f.ObjectDefinition.Name == "Query":
 		return p.nodes(f)

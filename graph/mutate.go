@@ -97,10 +97,10 @@ func mutate[Req any, Res proto.Message](
 	return none, nil, r.failure(ctx, err)
 }
 
-// admit is nil if the mutation of ctx may go on: everybody may register and sign in, as often as the edge lets them.
+// admit is nil if the mutation of ctx may go on: everybody may register, sign in and stay so, as often as the edge lets them.
 func (r *mutationResolver) admit(ctx context.Context) error {
 	switch name := graphql.GetFieldContext(ctx).Field.Name; {
-	case name == "register" || name == "login":
+	case name == "register" || name == "login" || name == "refreshTokens":
 		if r.cfg.SignIn != nil {
 			return r.cfg.SignIn(ctx)
 		}

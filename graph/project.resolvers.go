@@ -19,6 +19,7 @@ import (
 func (r *mutationResolver) CreateProject(ctx context.Context, input generated.CreateProjectInput) (*generated.CreateProjectPayload, error) {
 	project, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &projectsv1.CreateProjectRequest{
 		Name: input.Name, Description: value(input.Description), Visibility: value(input.Visibility),
+		RequireIfMatch: value(input.RequireIfMatch),
 	}, r.cfg.Projects.CreateProject)
 	return &generated.CreateProjectPayload{
 		Project: project, UserErrors: failed, ClientMutationID: input.ClientMutationID,
@@ -44,6 +45,18 @@ func (r *mutationResolver) DeleteProject(ctx context.Context, input generated.De
 	done, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Projects.DeleteProject)
 	return &generated.DeleteProjectPayload{
 		DeletedProjectID: deleted(done, relay.Project, req.GetId()), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
+// RestoreProject is the resolver for the restoreProject field.
+func (r *mutationResolver) RestoreProject(ctx context.Context, input generated.RestoreProjectInput) (*generated.RestoreProjectPayload, error) {
+	f := &form{}
+	req := &projectsv1.RestoreProjectRequest{
+		Id: f.id("id", input.ID, relay.Project), ExpectedVersion: f.version(input.ExpectedVersion),
+	}
+	project, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Projects.RestoreProject)
+	return &generated.RestoreProjectPayload{
+		Project: project, UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
 }
 
@@ -78,6 +91,7 @@ func (r *queryResolver) Projects(ctx context.Context, first *int, after *string,
 	if filter != nil {
 		req.Search, req.Archived = value(filter.Search), filter.Archived
 		req.Visibility, req.Role = value(filter.Visibility), value(filter.Role)
+		req.Deleted = value(filter.Deleted)
 	}
 	return r.listProjects(ctx, req)
 }

@@ -62,6 +62,7 @@ func updateProject(f *update, input generated.UpdateProjectInput) *projectsv1.Up
 	empty(f, "description", input.Description, &description)
 	set(f, "visibility", input.Visibility, &req.Visibility)
 	set(f, "archived", input.Archived, &req.Archived)
+	set(f, "require_if_match", input.RequireIfMatch, &req.RequireIfMatch)
 	req.Description = value(description)
 	return req
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trackway/trackway/graph/generated"
 	"github.com/trackway/trackway/graph/relay"
+	"github.com/trackway/trackway/services/platform/errs"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -49,6 +50,32 @@ func (r *mutationResolver) DeleteTask(ctx context.Context, input generated.Delet
 	return &generated.DeleteTaskPayload{
 		DeletedTaskID: deleted(done, relay.Task, req.GetId()), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
+}
+
+// RestoreTask is the resolver for the restoreTask field.
+func (r *mutationResolver) RestoreTask(ctx context.Context, input generated.RestoreTaskInput) (*generated.RestoreTaskPayload, error) {
+	f := &form{}
+	req := &tasksv1.RestoreTaskRequest{
+		Id: f.id("id", input.ID, relay.Task), ExpectedVersion: f.version(input.ExpectedVersion),
+	}
+	task, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.RestoreTask)
+	return &generated.RestoreTaskPayload{
+		Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
+// MoveTask is the resolver for the moveTask field.
+func (r *mutationResolver) MoveTask(ctx context.Context, input generated.MoveTaskInput) (*generated.MoveTaskPayload, error) {
+	f := &form{}
+	req := &tasksv1.MoveTaskRequest{
+		Id:              f.id("id", input.ID, relay.Task),
+		ExpectedVersion: f.version(input.ExpectedVersion),
+		AfterId:         f.optionalID("after_id", input.AfterID, relay.Task),
+		BeforeId:        f.optionalID("before_id", input.BeforeID, relay.Task),
+		Status:          value(input.Status),
+	}
+	task, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.MoveTask)
+	return &generated.MoveTaskPayload{Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
 
 // Tasks is the resolver for the tasks field.
@@ -111,6 +138,9 @@ func (r *taskResolver) Subtasks(ctx context.Context, obj *tasksv1.Task, first *i
 func (r *taskResolver) Comments(ctx context.Context, obj *tasksv1.Task, first *int, after *string, last *int, before *string, filter *generated.CommentFilter, orderBy []*relay.Order) (*relay.Connection[*tasksv1.Comment], error) {
 	req := &tasksv1.BatchListCommentsRequest{Page: pageRequest(ctx, first, after, last, before, orderBy)}
 	if filter != nil {
+		if value(filter.Deleted) {
+			return nil, errs.InvalidField("filter.deleted", "is for the list `comments`, which takes a taskId")
+		}
 		var err error
 		if req.AuthorId, err = key("filter.author_id", filter.AuthorID, relay.User); err != nil {
 			return nil, err

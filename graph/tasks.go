@@ -121,6 +121,7 @@ func taskFilter(in *generated.TaskFilter) (*tasksv1.TaskFilter, error) {
 		DueAfter:     value(in.DueAfter),
 		UpdatedSince: in.UpdatedSince,
 		Search:       value(in.Search),
+		Deleted:      value(in.Deleted),
 	}
 	if value(in.Unassigned) {
 		f.That(in.AssigneeID == nil, "filter.unassigned", "can not be together with assigneeId")

@@ -26,7 +26,9 @@ func (r *mutationResolver) Login(ctx context.Context, input generated.LoginInput
 	tokens, failed, err := mutate(ctx, r, nil, &form{}, &usersv1.LoginRequest{
 		Email: input.Email, Password: input.Password,
 	}, r.cfg.Users.Login)
-	return loginPayload(tokens, failed, input.ClientMutationID), err
+	return &generated.LoginPayload{
+		Tokens: tokenPair(tokens), User: tokens.GetUser(), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
 }
 
 // CreateUser is the resolver for the createUser field.
@@ -53,6 +55,30 @@ func (r *mutationResolver) DeleteUser(ctx context.Context, input generated.Delet
 	return &generated.DeleteUserPayload{
 		DeletedUserID: deleted(done, relay.User, req.GetId()), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
+}
+
+// RefreshTokens is the resolver for the refreshTokens field.
+func (r *mutationResolver) RefreshTokens(ctx context.Context, input generated.RefreshTokensInput) (*generated.RefreshTokensPayload, error) {
+	tokens, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &usersv1.RefreshTokensRequest{
+		RefreshToken: input.RefreshToken,
+	}, r.cfg.Users.RefreshTokens)
+	return &generated.RefreshTokensPayload{
+		Tokens: tokenPair(tokens), User: tokens.GetUser(), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
+// Logout is the resolver for the logout field.
+func (r *mutationResolver) Logout(ctx context.Context, input generated.LogoutInput) (*generated.LogoutPayload, error) {
+	_, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &usersv1.LogoutRequest{}, r.cfg.Users.Logout)
+	return &generated.LogoutPayload{UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
+}
+
+// ChangePassword is the resolver for the changePassword field.
+func (r *mutationResolver) ChangePassword(ctx context.Context, input generated.ChangePasswordInput) (*generated.ChangePasswordPayload, error) {
+	_, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &usersv1.ChangePasswordRequest{
+		CurrentPassword: input.CurrentPassword, NewPassword: input.NewPassword,
+	}, r.cfg.Users.ChangePassword)
+	return &generated.ChangePasswordPayload{UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
 
 // Users is the resolver for the users field.

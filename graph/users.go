@@ -34,15 +34,15 @@ func (r *resolver) viewer(ctx context.Context) (*usersv1.User, error) {
 	return one(ctx, r, r.users, relay.ID{Type: relay.User, Key: id}, relay.User)
 }
 
-func loginPayload(t *usersv1.Tokens, failed []*generated.UserError, clientMutationID *string) *generated.LoginPayload {
-	p := &generated.LoginPayload{User: t.GetUser(), UserErrors: failed, ClientMutationID: clientMutationID}
-	if t != nil {
-		p.Tokens = &generated.Tokens{
-			AccessToken: t.GetAccessToken(), TokenType: "Bearer",
-			ExpiresIn: int(t.GetExpiresIn()), RefreshToken: t.GetRefreshToken(),
-		}
+// tokenPair is what a sign-in gives, or nil.
+func tokenPair(t *usersv1.Tokens) *generated.Tokens {
+	if t == nil {
+		return nil
 	}
-	return p
+	return &generated.Tokens{
+		AccessToken: t.GetAccessToken(), TokenType: "Bearer",
+		ExpiresIn: int(t.GetExpiresIn()), RefreshToken: t.GetRefreshToken(),
+	}
 }
 
 func updateUser(f *update, input generated.UpdateUserInput) *usersv1.UpdateUserRequest {

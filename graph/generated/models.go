@@ -41,10 +41,33 @@ type AddMemberPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The old password and the new one.
+type ChangePasswordInput struct {
+	// The password until now.
+	CurrentPassword string `json:"currentPassword"`
+	// The password from now on.
+	NewPassword string `json:"newPassword"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the password.
+type ChangePasswordPayload struct {
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // Narrows a list of comments; what is absent does not narrow.
 type CommentFilter struct {
 	// Only comments by this user.
 	AuthorID *relay.ID `json:"authorId,omitempty"`
+	// True asks for the trash: only deleted comments, which the caller wrote or moderates. Only for `Query.comments`.
+	Deleted *bool `json:"deleted,omitempty"`
 }
 
 // The comment to add.
@@ -78,6 +101,8 @@ type CreateProjectInput struct {
 	Description *string `json:"description,omitempty"`
 	// PRIVATE when absent.
 	Visibility *projectsv1.Visibility `json:"visibility,omitempty"`
+	// Whether changes of the project, its tasks and their comments must say the `expectedVersion`; false when absent.
+	RequireIfMatch *bool `json:"requireIfMatch,omitempty"`
 	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
 	// printable ASCII characters, such as a UUID; remembered for 24 hours.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
@@ -275,10 +300,56 @@ type LoginPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The session to end is that of the access token.
+type LogoutInput struct {
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the session.
+type LogoutPayload struct {
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // Narrows a list of members; what is absent does not narrow.
 type MemberFilter struct {
 	// Only members with this role.
 	Role *projectsv1.Role `json:"role,omitempty"`
+}
+
+// Where a task goes on its project's board: behind one task, ahead of another, or between both.
+type MoveTaskInput struct {
+	// The task's id.
+	ID relay.ID `json:"id"`
+	// The task ahead of the new place. Alone, it asks for the place right behind this task.
+	AfterID *relay.ID `json:"afterId,omitempty"`
+	// The task behind the new place. Alone, it asks for the place right ahead of this task.
+	BeforeID *relay.ID `json:"beforeId,omitempty"`
+	// The status that the task gets with its new place; it stays as it is when absent.
+	Status *tasksv1.Status `json:"status,omitempty"`
+	// Refuses the change when the thing no longer has this version.
+	ExpectedVersion *int `json:"expectedVersion,omitempty"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The moved task.
+type MoveTaskPayload struct {
+	// The task; null when it was not moved.
+	Task *tasksv1.Task `json:"task,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
 // Everything that can be changed. At most 10 changes an operation; they run one after the other.
@@ -295,12 +366,37 @@ type ProjectFilter struct {
 	Role *projectsv1.Role `json:"role,omitempty"`
 	// Only projects that are, or are not, archived.
 	Archived *bool `json:"archived,omitempty"`
+	// True asks for the trash: only deleted projects that the caller owned.
+	Deleted *bool `json:"deleted,omitempty"`
 }
 
 // Everything that can be read. Every argument of type ID takes a global id, or the plain integer id that the REST API
 // uses. A thing that does not exist, or that the caller may not know of, is null with the error NOT_FOUND where it was
 // asked for by id, and null where another thing refers to it.
 type Query struct {
+}
+
+// The session to go on with.
+type RefreshTokensInput struct {
+	// The refresh token, as it came with the last tokens.
+	RefreshToken string `json:"refreshToken"`
+	// Makes a retry harmless: a second request with the same key and token gets the first one's answer, where without a key
+	// it would be taken for theft.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The next tokens of the session.
+type RefreshTokensPayload struct {
+	// The tokens; null when there are none.
+	Tokens *Tokens `json:"tokens,omitempty"`
+	// The user whose session it is.
+	User *usersv1.User `json:"user,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
 // The account to make.
@@ -353,6 +449,75 @@ type RemoveMemberPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The comment to restore.
+type RestoreCommentInput struct {
+	// The comment's id.
+	ID relay.ID `json:"id"`
+	// Refuses the change when the thing no longer has this version.
+	ExpectedVersion *int `json:"expectedVersion,omitempty"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The restored comment.
+type RestoreCommentPayload struct {
+	// The comment; null when it was not restored.
+	Comment *tasksv1.Comment `json:"comment,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The project to restore.
+type RestoreProjectInput struct {
+	// The project's id.
+	ID relay.ID `json:"id"`
+	// Refuses the change when the thing no longer has this version.
+	ExpectedVersion *int `json:"expectedVersion,omitempty"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The restored project.
+type RestoreProjectPayload struct {
+	// The project; null when it was not restored.
+	Project *projectsv1.Project `json:"project,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The task to restore.
+type RestoreTaskInput struct {
+	// The task's id.
+	ID relay.ID `json:"id"`
+	// Refuses the change when the thing no longer has this version.
+	ExpectedVersion *int `json:"expectedVersion,omitempty"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The restored task.
+type RestoreTaskPayload struct {
+	// The task; null when it was not restored.
+	Task *tasksv1.Task `json:"task,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // Narrows a list of tasks; what is absent does not narrow.
 type TaskFilter struct {
 	// Tasks with any of these statuses.
@@ -381,6 +546,8 @@ type TaskFilter struct {
 	UpdatedSince *timestamppb.Timestamp `json:"updatedSince,omitempty"`
 	// Words that title or description contain, or begin with.
 	Search *string `json:"search,omitempty"`
+	// True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks.
+	Deleted *bool `json:"deleted,omitempty"`
 }
 
 // What a sign-in gives, as in RFC 6749, section 5.1.
@@ -459,6 +626,8 @@ type UpdateProjectInput struct {
 	Visibility graphql.Omittable[*projectsv1.Visibility] `json:"visibility,omitempty"`
 	// True makes the project read-only, false puts it into use again.
 	Archived graphql.Omittable[*bool] `json:"archived,omitempty"`
+	// Whether changes of the project, its tasks and their comments must say the `expectedVersion` from now on.
+	RequireIfMatch graphql.Omittable[*bool] `json:"requireIfMatch,omitempty"`
 	// Refuses the change when the thing no longer has this version.
 	ExpectedVersion *int `json:"expectedVersion,omitempty"`
 	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
@@ -583,6 +752,8 @@ const (
 	UserErrorCodeConflict UserErrorCode = "CONFLICT"
 	// The thing has changed since `expectedVersion`: read it again.
 	UserErrorCodePreconditionFailed UserErrorCode = "PRECONDITION_FAILED"
+	// The project asks for an `expectedVersion` with each change.
+	UserErrorCodePreconditionRequired UserErrorCode = "PRECONDITION_REQUIRED"
 	// The idempotency key was used for another request.
 	UserErrorCodeIdempotencyKeyReused UserErrorCode = "IDEMPOTENCY_KEY_REUSED"
 	// The first request with this idempotency key is still running: try again shortly.
@@ -593,13 +764,14 @@ var AllUserErrorCode = []UserErrorCode{
 	UserErrorCodeInvalid,
 	UserErrorCodeConflict,
 	UserErrorCodePreconditionFailed,
+	UserErrorCodePreconditionRequired,
 	UserErrorCodeIdempotencyKeyReused,
 	UserErrorCodeInProgress,
 }
 
 func (e UserErrorCode) IsValid() bool {
 	switch e {
-	case UserErrorCodeInvalid, UserErrorCodeConflict, UserErrorCodePreconditionFailed, UserErrorCodeIdempotencyKeyReused, UserErrorCodeInProgress:
+	case UserErrorCodeInvalid, UserErrorCodeConflict, UserErrorCodePreconditionFailed, UserErrorCodePreconditionRequired, UserErrorCodeIdempotencyKeyReused, UserErrorCodeInProgress:
 		return true
 	}
 	return false

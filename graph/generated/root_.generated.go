@@ -56,6 +56,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
 		return graphql.NewInputUnmarshalerIndex(
 			graphql.NewInputUnmarshaler("AddMemberInput", ec.unmarshalInputAddMemberInput),
+			graphql.NewInputUnmarshaler("ChangePasswordInput", ec.unmarshalInputChangePasswordInput),
 			graphql.NewInputUnmarshaler("CommentFilter", ec.unmarshalInputCommentFilter),
 			graphql.NewInputUnmarshaler("CommentOrder", ec.unmarshalInputCommentOrder),
 			graphql.NewInputUnmarshaler("CreateCommentInput", ec.unmarshalInputCreateCommentInput),
@@ -67,12 +68,18 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("DeleteTaskInput", ec.unmarshalInputDeleteTaskInput),
 			graphql.NewInputUnmarshaler("DeleteUserInput", ec.unmarshalInputDeleteUserInput),
 			graphql.NewInputUnmarshaler("LoginInput", ec.unmarshalInputLoginInput),
+			graphql.NewInputUnmarshaler("LogoutInput", ec.unmarshalInputLogoutInput),
 			graphql.NewInputUnmarshaler("MemberFilter", ec.unmarshalInputMemberFilter),
 			graphql.NewInputUnmarshaler("MemberOrder", ec.unmarshalInputMemberOrder),
+			graphql.NewInputUnmarshaler("MoveTaskInput", ec.unmarshalInputMoveTaskInput),
 			graphql.NewInputUnmarshaler("ProjectFilter", ec.unmarshalInputProjectFilter),
 			graphql.NewInputUnmarshaler("ProjectOrder", ec.unmarshalInputProjectOrder),
+			graphql.NewInputUnmarshaler("RefreshTokensInput", ec.unmarshalInputRefreshTokensInput),
 			graphql.NewInputUnmarshaler("RegisterInput", ec.unmarshalInputRegisterInput),
 			graphql.NewInputUnmarshaler("RemoveMemberInput", ec.unmarshalInputRemoveMemberInput),
+			graphql.NewInputUnmarshaler("RestoreCommentInput", ec.unmarshalInputRestoreCommentInput),
+			graphql.NewInputUnmarshaler("RestoreProjectInput", ec.unmarshalInputRestoreProjectInput),
+			graphql.NewInputUnmarshaler("RestoreTaskInput", ec.unmarshalInputRestoreTaskInput),
 			graphql.NewInputUnmarshaler("TaskFilter", ec.unmarshalInputTaskFilter),
 			graphql.NewInputUnmarshaler("TaskOrder", ec.unmarshalInputTaskOrder),
 			graphql.NewInputUnmarshaler("UpdateCommentInput", ec.unmarshalInputUpdateCommentInput),
@@ -170,6 +177,8 @@ type Comment implements Node {
   createdAt: DateTime!
   "When it was last changed."
   updatedAt: DateTime!
+  "When it was put into the trash; null while it is not there."
+  deletedAt: DateTime
   "The text, 1 to 20000 characters."
   body: String!
   "Who wrote it; null when the account is deleted."
@@ -202,6 +211,8 @@ type CommentEdge {
 input CommentFilter {
   "Only comments by this user."
   authorId: ID
+  "True asks for the trash: only deleted comments, which the caller wrote or moderates. Only for ` + "`" + `Query.comments` + "`" + `."
+  deleted: Boolean
 }
 
 "How to order comments."
@@ -220,6 +231,8 @@ enum CommentOrderField {
   CREATED_AT
   "By when it was last changed."
   UPDATED_AT
+  "By when it was put into the trash; only there."
+  DELETED_AT
 }
 
 extend type Query {
@@ -263,6 +276,11 @@ extend type Mutation {
     "What to do."
     input: DeleteCommentInput!
   ): DeleteCommentPayload
+  "Takes a comment out of the trash. One that is not there stays as it is."
+  restoreComment(
+    "What to do."
+    input: RestoreCommentInput!
+  ): RestoreCommentPayload
 }
 
 "The comment to add."
@@ -336,6 +354,31 @@ input DeleteCommentInput {
 type DeleteCommentPayload {
   "The global id of the deleted comment; null when nothing was deleted."
   deletedCommentId: ID
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The comment to restore."
+input RestoreCommentInput {
+  "The comment's id."
+  id: ID!
+  "Refuses the change when the thing no longer has this version."
+  expectedVersion: Int
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The restored comment."
+type RestoreCommentPayload {
+  "The comment; null when it was not restored."
+  comment: Comment
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -533,6 +576,8 @@ type Project implements Node {
   createdAt: DateTime!
   "When it was last changed."
   updatedAt: DateTime!
+  "When it was put into the trash; null while it is not there."
+  deletedAt: DateTime
   "The name, 1 to 200 characters."
   name: String!
   "Up to 10000 characters."
@@ -541,6 +586,8 @@ type Project implements Node {
   visibility: ProjectVisibility!
   "When the project was made read-only; null while it is in use."
   archivedAt: DateTime
+  "Whether changes of the project, its tasks and their comments must say the ` + "`" + `expectedVersion` + "`" + `."
+  requireIfMatch: Boolean!
   "The user that owns the project; null when the account is deleted."
   owner: User
   "The members."
@@ -613,6 +660,8 @@ input ProjectFilter {
   role: ProjectRole
   "Only projects that are, or are not, archived."
   archived: Boolean
+  "True asks for the trash: only deleted projects that the caller owned."
+  deleted: Boolean
 }
 
 "How to order projects."
@@ -633,6 +682,8 @@ enum ProjectOrderField {
   CREATED_AT
   "By when it was last changed."
   UPDATED_AT
+  "By when it was put into the trash; only there."
+  DELETED_AT
 }
 
 extend type Query {
@@ -674,6 +725,11 @@ extend type Mutation {
     "What to do."
     input: DeleteProjectInput!
   ): DeleteProjectPayload
+  "Takes a project out of the trash, and with it everything inside. One that is not there stays as it is."
+  restoreProject(
+    "What to do."
+    input: RestoreProjectInput!
+  ): RestoreProjectPayload
 }
 
 "The project to make."
@@ -684,6 +740,8 @@ input CreateProjectInput {
   description: String
   "PRIVATE when absent."
   visibility: ProjectVisibility
+  "Whether changes of the project, its tasks and their comments must say the ` + "`" + `expectedVersion` + "`" + `; false when absent."
+  requireIfMatch: Boolean
   """
   Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
   printable ASCII characters, such as a UUID; remembered for 24 hours.
@@ -715,6 +773,8 @@ input UpdateProjectInput {
   visibility: ProjectVisibility
   "True makes the project read-only, false puts it into use again."
   archived: Boolean
+  "Whether changes of the project, its tasks and their comments must say the ` + "`" + `expectedVersion` + "`" + ` from now on."
+  requireIfMatch: Boolean
   "Refuses the change when the thing no longer has this version."
   expectedVersion: Int
   """
@@ -755,6 +815,31 @@ input DeleteProjectInput {
 type DeleteProjectPayload {
   "The global id of the deleted project; null when nothing was deleted."
   deletedProjectId: ID
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The project to restore."
+input RestoreProjectInput {
+  "The project's id."
+  id: ID!
+  "Refuses the change when the thing no longer has this version."
+  expectedVersion: Int
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The restored project."
+type RestoreProjectPayload {
+  "The project; null when it was not restored."
+  project: Project
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -817,6 +902,8 @@ enum UserErrorCode {
   CONFLICT
   "The thing has changed since ` + "`" + `expectedVersion` + "`" + `: read it again."
   PRECONDITION_FAILED
+  "The project asks for an ` + "`" + `expectedVersion` + "`" + ` with each change."
+  PRECONDITION_REQUIRED
   "The idempotency key was used for another request."
   IDEMPOTENCY_KEY_REUSED
   "The first request with this idempotency key is still running: try again shortly."
@@ -858,6 +945,8 @@ type Task implements Node {
   createdAt: DateTime!
   "When it was last changed."
   updatedAt: DateTime!
+  "When it was put into the trash; null while it is not there."
+  deletedAt: DateTime
   "Counts from 1 in each project and is never used again."
   number: Int!
   "The title, 1 to 500 characters."
@@ -992,6 +1081,8 @@ input TaskFilter {
   updatedSince: DateTime
   "Words that title or description contain, or begin with."
   search: String
+  "True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks."
+  deleted: Boolean
 }
 
 "How to order tasks."
@@ -1020,6 +1111,8 @@ enum TaskOrderField {
   CREATED_AT
   "By when it was last changed."
   UPDATED_AT
+  "By when it was put into the trash; only there."
+  DELETED_AT
 }
 
 extend type Query {
@@ -1063,6 +1156,16 @@ extend type Mutation {
     "What to do."
     input: DeleteTaskInput!
   ): DeleteTaskPayload
+  "Takes a task out of the trash, and with it its comments. One that is not there stays as it is."
+  restoreTask(
+    "What to do."
+    input: RestoreTaskInput!
+  ): RestoreTaskPayload
+  "Gives a task another place on its project's board."
+  moveTask(
+    "What to do."
+    input: MoveTaskInput!
+  ): MoveTaskPayload
 }
 
 "The task to add."
@@ -1166,6 +1269,62 @@ input DeleteTaskInput {
 type DeleteTaskPayload {
   "The global id of the deleted task; null when nothing was deleted."
   deletedTaskId: ID
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The task to restore."
+input RestoreTaskInput {
+  "The task's id."
+  id: ID!
+  "Refuses the change when the thing no longer has this version."
+  expectedVersion: Int
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The restored task."
+type RestoreTaskPayload {
+  "The task; null when it was not restored."
+  task: Task
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"Where a task goes on its project's board: behind one task, ahead of another, or between both."
+input MoveTaskInput {
+  "The task's id."
+  id: ID!
+  "The task ahead of the new place. Alone, it asks for the place right behind this task."
+  afterId: ID
+  "The task behind the new place. Alone, it asks for the place right ahead of this task."
+  beforeId: ID
+  "The status that the task gets with its new place; it stays as it is when absent."
+  status: TaskStatus
+  "Refuses the change when the thing no longer has this version."
+  expectedVersion: Int
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The moved task."
+type MoveTaskPayload {
+  "The task; null when it was not moved."
+  task: Task
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -1301,6 +1460,21 @@ extend type Mutation {
     "What to do."
     input: DeleteUserInput!
   ): DeleteUserPayload
+  "Exchanges a refresh token, which ends with it, for new tokens. Needs no access token. One that was used before ends its session."
+  refreshTokens(
+    "What to do."
+    input: RefreshTokensInput!
+  ): RefreshTokensPayload
+  "Ends the session of the access token."
+  logout(
+    "What to do."
+    input: LogoutInput!
+  ): LogoutPayload
+  "Changes the own password, and ends all other sessions."
+  changePassword(
+    "What to do."
+    input: ChangePasswordInput!
+  ): ChangePasswordPayload
 }
 
 "The account to make."
@@ -1454,6 +1628,73 @@ type DeleteUserPayload {
   "Given back as it came, for clients that pair answers with requests by it."
   clientMutationId: String
 }
+
+"The session to go on with."
+input RefreshTokensInput {
+  "The refresh token, as it came with the last tokens."
+  refreshToken: String!
+  """
+  Makes a retry harmless: a second request with the same key and token gets the first one's answer, where without a key
+  it would be taken for theft.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The next tokens of the session."
+type RefreshTokensPayload {
+  "The tokens; null when there are none."
+  tokens: Tokens
+  "The user whose session it is."
+  user: User
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The session to end is that of the access token."
+input LogoutInput {
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the session."
+type LogoutPayload {
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The old password and the new one."
+input ChangePasswordInput {
+  "The password until now."
+  currentPassword: String!
+  "The password from now on."
+  newPassword: String!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the password."
+type ChangePasswordPayload {
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
 `, BuiltIn: false},
 }
 var parsedSchema = gqlparser.MustLoadSchema(sources...)
@@ -1474,6 +1715,16 @@ func (ec *executionContext) childFields_AddMemberPayload(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type AddMemberPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ChangePasswordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_ChangePasswordPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_ChangePasswordPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangePasswordPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Comment(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -1486,6 +1737,8 @@ func (ec *executionContext) childFields_Comment(ctx context.Context, field graph
 		return ec.fieldContext_Comment_createdAt(ctx, field)
 	case "updatedAt":
 		return ec.fieldContext_Comment_updatedAt(ctx, field)
+	case "deletedAt":
+		return ec.fieldContext_Comment_deletedAt(ctx, field)
 	case "body":
 		return ec.fieldContext_Comment_body(ctx, field)
 	case "author":
@@ -1630,6 +1883,16 @@ func (ec *executionContext) childFields_LoginPayload(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type LoginPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_LogoutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_LogoutPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_LogoutPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LogoutPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Member(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -1676,6 +1939,18 @@ func (ec *executionContext) childFields_MemberEdge(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type MemberEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_MoveTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_MoveTaskPayload_task(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_MoveTaskPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_MoveTaskPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MoveTaskPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -1702,6 +1977,8 @@ func (ec *executionContext) childFields_Project(ctx context.Context, field graph
 		return ec.fieldContext_Project_createdAt(ctx, field)
 	case "updatedAt":
 		return ec.fieldContext_Project_updatedAt(ctx, field)
+	case "deletedAt":
+		return ec.fieldContext_Project_deletedAt(ctx, field)
 	case "name":
 		return ec.fieldContext_Project_name(ctx, field)
 	case "description":
@@ -1710,6 +1987,8 @@ func (ec *executionContext) childFields_Project(ctx context.Context, field graph
 		return ec.fieldContext_Project_visibility(ctx, field)
 	case "archivedAt":
 		return ec.fieldContext_Project_archivedAt(ctx, field)
+	case "requireIfMatch":
+		return ec.fieldContext_Project_requireIfMatch(ctx, field)
 	case "owner":
 		return ec.fieldContext_Project_owner(ctx, field)
 	case "members":
@@ -1744,6 +2023,20 @@ func (ec *executionContext) childFields_ProjectEdge(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type ProjectEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_RefreshTokensPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tokens":
+		return ec.fieldContext_RefreshTokensPayload_tokens(ctx, field)
+	case "user":
+		return ec.fieldContext_RefreshTokensPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RefreshTokensPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RefreshTokensPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RefreshTokensPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RegisterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -1768,6 +2061,42 @@ func (ec *executionContext) childFields_RemoveMemberPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type RemoveMemberPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RestoreCommentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "comment":
+		return ec.fieldContext_RestoreCommentPayload_comment(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RestoreCommentPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RestoreCommentPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RestoreCommentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RestoreProjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "project":
+		return ec.fieldContext_RestoreProjectPayload_project(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RestoreProjectPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RestoreProjectPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RestoreProjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RestoreTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_RestoreTaskPayload_task(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RestoreTaskPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RestoreTaskPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RestoreTaskPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Task(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -1780,6 +2109,8 @@ func (ec *executionContext) childFields_Task(ctx context.Context, field graphql.
 		return ec.fieldContext_Task_createdAt(ctx, field)
 	case "updatedAt":
 		return ec.fieldContext_Task_updatedAt(ctx, field)
+	case "deletedAt":
+		return ec.fieldContext_Task_deletedAt(ctx, field)
 	case "number":
 		return ec.fieldContext_Task_number(ctx, field)
 	case "title":

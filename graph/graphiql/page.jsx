@@ -1,0 +1,29 @@
+// The page at /graphql: GraphiQL as it comes, for the endpoint that the page was served from.
+import { createGraphiQLFetcher } from '@graphiql/toolkit';
+import { GraphiQL } from 'graphiql';
+import { createRoot } from 'react-dom/client';
+import 'graphiql/graphiql.css';
+
+const query = `# Sign in with the mutation below, then put its access token into the Headers pane:
+#   {"Authorization": "Bearer …"}
+mutation SignIn {
+  login(input: { email: "", password: "" }) {
+    tokens { accessToken }
+    userErrors { message }
+  }
+}
+
+query Viewer {
+  viewer { id name }
+}
+`;
+
+createRoot(document.getElementById('graphiql')).render(
+  <GraphiQL
+    fetcher={createGraphiQLFetcher({ url: window.location.pathname })}
+    defaultQuery={query}
+    defaultEditorToolsVisibility="headers"
+    isHeadersEditorEnabled
+    shouldPersistHeaders={false}
+  />,
+);
