@@ -48,7 +48,7 @@ fmt: ## Format the Go code and the contract
 	$(golangci-lint) fmt
 
 .PHONY: generate
-generate: generate-rpc generate-graph generate-docs ## Write anew what is generated: protobuf, gRPC, GraphQL, README's table
+generate: generate-rpc generate-graph generate-openapi generate-docs ## Write anew what is generated: protobuf, gRPC, GraphQL, OpenAPI, README's table, PARITY.md
 
 # The old files go only when the new ones are there: a mistake in a .proto leaves a tree that builds.
 .PHONY: generate-rpc
@@ -62,9 +62,18 @@ generate-rpc:
 .PHONY: generate-graph
 generate-graph: generate-rpc
 	cd graph && $(call tool,generators) gqlgen generate
+	mkdir -p bin
+	go run ./graph/cmd/schema >bin/schema.graphql
+	mv bin/schema.graphql graph/schema.graphql
+
+.PHONY: generate-openapi
+generate-openapi: generate-rpc
+	mkdir -p bin
+	go run ./services/edge/cmd/openapi >bin/openapi.json
+	mv bin/openapi.json services/edge/openapi.json
 
 .PHONY: generate-docs
-generate-docs: generate-graph
+generate-docs: generate-graph generate-openapi
 	go run ./tools/docs
 
 .PHONY: tidy

@@ -8,7 +8,7 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-func TestTheReadmesTableOfVariablesIsCurrent(t *testing.T) {
+func TestWhatIsWrittenIsCurrent(t *testing.T) {
 	t.Parallel()
 	if err := run([]string{"--check"}); err != nil {
 		t.Error(err)
@@ -53,5 +53,20 @@ func TestEveryVariableMeansTheSameToAllServices(t *testing.T) {
 			t.Errorf("%s has more than one row: its default or meaning differs between services", v.name)
 		}
 		seen[v.name] = true
+	}
+}
+
+func TestNeitherDoorCanDoWhatTheOtherCanNot(t *testing.T) {
+	t.Parallel()
+	repository, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := operations(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range gaps(ids, fields()) {
+		t.Error(wrong)
 	}
 }

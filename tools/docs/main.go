@@ -1,5 +1,5 @@
-// Command docs writes the table of environment variables into the README, from the configuration of the services.
-// With --check it changes nothing, and fails if the table is stale.
+// Command docs writes the table of environment variables into the README, from the configuration of the services, and
+// graph/PARITY.md, from the two public schemas. With --check it changes nothing, and fails if either is stale.
 package main
 
 import (
@@ -30,38 +30,53 @@ func main() {
 
 func run(args []string) error {
 	var o struct {
-		Check bool `help:"Change nothing, and fail if the table is stale."`
+		Check bool `help:"Change nothing, and fail if something is stale."`
 	}
-	parser, err := kong.New(&o, kong.Name("docs"), kong.Description("Write the table of variables into the README."))
+	parser, err := kong.New(&o, kong.Name("docs"), kong.Description("Write the README's table of variables and graph/PARITY.md."))
 	if err != nil {
 		return err
 	}
 	if _, err := parser.Parse(args); err != nil {
 		return err
 	}
-	path, err := readme()
+	repository, err := root()
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(path)
+	readme := filepath.Join(repository, "README.md")
+	text, err := os.ReadFile(readme)
 	if err != nil {
 		return err
 	}
 	current, err := replace(text, table(variables()))
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case bytes.Equal(text, current):
+	}
+	ids, err := operations(repository)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		write(readme, current, o.Check),
+		write(filepath.Join(repository, "graph", "PARITY.md"), []byte(parity(ids)), o.Check),
+	)
+}
+
+// write makes a file what it should be, or fails where it is not.
+func write(path string, want []byte, check bool) error {
+	got, err := os.ReadFile(path)
+	switch {
+	case err == nil && bytes.Equal(got, want):
 		return nil
-	case o.Check:
-		return errors.New("the README's table of environment variables is stale: run `go run ./tools/docs`")
+	case check:
+		return fmt.Errorf("%s is stale: run `go run ./tools/docs`", filepath.Base(path))
 	default:
-		return os.WriteFile(path, current, 0o644) //nolint:gosec // everybody may read a README
+		return os.WriteFile(path, want, 0o644) //nolint:gosec // everybody may read documentation
 	}
 }
 
-// readme finds the README beside go.work.
-func readme() (string, error) {
+// root finds the repository.
+func root() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	// -m: of this module, wherever in the workspace the command is started.
@@ -69,7 +84,7 @@ func readme() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the repository: %w", err)
 	}
-	return filepath.Join(strings.TrimSpace(string(out)), "..", "README.md"), nil
+	return filepath.Join(strings.TrimSpace(string(out)), ".."), nil
 }
 
 // replace puts the table between the markers of the text.

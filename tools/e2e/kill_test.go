@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -112,12 +111,7 @@ func titles(t *testing.T, c *client, project any) (all []string) {
 		for _, task := range objects(t, a.body) {
 			all = append(all, as[string](t, task["title"]))
 		}
-		next = ""
-		for link := range strings.SplitSeq(a.header.Get("Link"), ", ") {
-			if target, ok := strings.CutSuffix(link, `>; rel="next"`); ok {
-				next = strings.TrimPrefix(target, "<")
-			}
-		}
+		next = link(a, "next")
 	}
 	slices.Sort(all)
 	return all

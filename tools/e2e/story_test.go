@@ -109,7 +109,7 @@ func (p *team) work(project any) {
 
 const nested = `query ($project: ID!) {
   project(id: $project) {
-    databaseId version createdAt updatedAt name description visibility archivedAt
+    databaseId version createdAt updatedAt name description visibility requireIfMatch archivedAt
     owner { databaseId }
     members { nodes { databaseId version createdAt updatedAt role project { databaseId } user { databaseId } } }
     tasks { nodes {
