@@ -105,7 +105,7 @@ Trackway runs (started in %.1f s).
 
   REST      %[2]s/api/            try it: %[2]s/docs
   OpenAPI   %[2]s/api/openapi.json
-  GraphQL   %[2]s/graphql
+  GraphQL   %[2]s/graphql         try it there, in a browser
 
   Sign in   %[3]s, password %[4]s
   Admin     %[5]s, password in %[6]s
