@@ -28,12 +28,12 @@ import (
 // Config is what the service is told.
 type Config struct {
 	App      app.Config
+	Redis    cache.Config
 	Auth     auth.Config
 	GraphQL  GraphQLConfig
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
 	Tasks    string `env:"TASKS_ADDR,required,notEmpty" doc:"host:port of the tasks service"`
-	Redis    string `env:"REDIS_URL,required,notEmpty" doc:"Redis: redis://, rediss://, redis-sentinel:// or redis-cluster://"`
 
 	RateLimit     int            `env:"RATE_LIMIT" envDefault:"3000" doc:"Requests a minute for each caller, or each address without one; 0 for any number"`
 	AuthRateLimit int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
@@ -63,14 +63,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	redis, err := cache.Open(cfg.Redis)
+	redis, err := cache.Connect(cfg.Redis, env.TracerProvider(), env.MeterProvider())
 	if err != nil {
-		return fmt.Errorf("REDIS_URL: %w", err)
-	}
-	defer func() { err = errors.Join(err, redis.Close()) }()
-	if err := cache.Observe(redis, env.TracerProvider(), env.MeterProvider()); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
 	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
 	if err != nil {
 		return err

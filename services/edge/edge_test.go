@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/trackway/trackway/services/platform/app"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/rpctest"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
@@ -652,7 +653,7 @@ func TestRunServesUntilItsContextEnds(t *testing.T) {
 	go func() {
 		done <- Run(ctx, Config{
 			App: app.Config{Listen: "edge", Grace: time.Second}, Auth: rpctest.AuthConfig(),
-			Users: "users", Projects: "projects", Tasks: "tasks", Redis: "redis://" + w.redis.Addr(),
+			Users: "users", Projects: "projects", Tasks: "tasks", Redis: cache.Config{URL: "redis://" + w.redis.Addr()},
 			BodyLimit: 1 << 20, Timeout: time.Second,
 		}, w.Env)
 	}()

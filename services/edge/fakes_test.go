@@ -137,13 +137,13 @@ func (w *world) serve(changes ...func(*Config)) string {
 	w.tb.Helper()
 	cfg := Config{
 		Auth: rpctest.AuthConfig(), Users: "users", Projects: "projects", Tasks: "tasks",
-		Redis: "redis://" + w.redis.Addr(), RateLimit: 1_000_000, AuthRateLimit: 1_000_000, BodyLimit: 1 << 20,
+		Redis: cache.Config{URL: "redis://" + w.redis.Addr()}, RateLimit: 1_000_000, AuthRateLimit: 1_000_000, BodyLimit: 1 << 20,
 		Timeout: 10 * time.Second,
 	}
 	for _, c := range changes {
 		c(&cfg)
 	}
-	redis, err := cache.Open(cfg.Redis)
+	redis, err := cache.Open(cfg.Redis.URL)
 	if err != nil {
 		w.tb.Fatal(err)
 	}

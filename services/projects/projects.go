@@ -11,6 +11,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -25,6 +26,7 @@ var migrations embed.FS
 type Config struct {
 	App      app.Config
 	Postgres postgres.Config
+	Redis    cache.Config
 	Auth     auth.Config
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 }
@@ -41,6 +43,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	redis, err := cache.Connect(cfg.Redis, env.TracerProvider(), env.MeterProvider())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
 	conn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/trackway/trackway/services/platform/app"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/pgtest"
@@ -72,7 +73,7 @@ type suite struct {
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	world := rpctest.New(t)
-	cfg := projects.Config{Auth: rpctest.AuthConfig(), Users: "users"}
+	cfg := projects.Config{Auth: rpctest.AuthConfig(), Redis: cache.Config{URL: pgtest.Redis(t)}, Users: "users"}
 	cfg.Postgres = postgres.Config{MaxConns: 30, URL: pgtest.Open(t, "projects", func(ctx context.Context, url string) error {
 		return projects.Migrate(ctx, projects.Config{Postgres: postgres.Config{URL: url}}, app.Env{})
 	})}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/pgtest"
 	"github.com/trackway/trackway/services/platform/postgres"
@@ -136,7 +137,7 @@ func newSuite(t *testing.T) *suite {
 	t.Helper()
 	world := rpctest.New(t)
 	others := &projects{public: make(map[int64]bool), archived: make(map[int64]bool), strict: make(map[int64]bool)}
-	cfg := tasks.Config{Auth: rpctest.AuthConfig(), Users: "users", Projects: "projects"}
+	cfg := tasks.Config{Auth: rpctest.AuthConfig(), Redis: cache.Config{URL: pgtest.Redis(t)}, Users: "users", Projects: "projects"}
 	cfg.Postgres = postgres.Config{MaxConns: 30, URL: pgtest.Open(t, "tasks", func(ctx context.Context, url string) error {
 		return tasks.Migrate(ctx, tasks.Config{Postgres: postgres.Config{URL: url}}, app.Env{})
 	})}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -27,6 +28,7 @@ var migrations embed.FS
 type Config struct {
 	App      app.Config
 	Postgres postgres.Config
+	Redis    cache.Config
 	Auth     auth.Config
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
@@ -44,6 +46,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	redis, err := cache.Connect(cfg.Redis, env.TracerProvider(), env.MeterProvider())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
 	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
@@ -30,6 +31,7 @@ var migrations embed.FS
 type Config struct {
 	App      app.Config
 	Postgres postgres.Config
+	Redis    cache.Config
 	Auth     auth.Config
 
 	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
@@ -62,6 +64,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	redis, err := cache.Connect(cfg.Redis, env.TracerProvider(), env.MeterProvider())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
 	s := &service{store: store{db}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL}
 	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
 		return err

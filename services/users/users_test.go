@@ -71,6 +71,7 @@ func configure(t *testing.T) Config {
 		"DATABASE_URL": pgtest.Open(t, "users", func(ctx context.Context, url string) error {
 			return Migrate(ctx, Config{Postgres: postgres.Config{URL: url}}, app.Env{})
 		}),
+		"REDIS_URL":           pgtest.Redis(t),
 		"SIGNING_KEY_FILES":   file(t, "key.pem", string(key)),
 		"ADMIN_EMAIL":         adminEmail,
 		"ADMIN_PASSWORD_FILE": file(t, "password", adminPassword+"\n"),

@@ -12,7 +12,27 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
+
+// Config says where Redis is.
+type Config struct {
+	URL string `env:"REDIS_URL,required,notEmpty" doc:"Redis: redis://, rediss://, redis-sentinel:// or redis-cluster://; a service runs without it too, but slower"`
+}
+
+// Connect opens the Redis of the configuration, and observes the client. What is out of reach is found out later, by
+// whoever sends a command: nobody waits for Redis to start.
+func Connect(cfg Config, tracer trace.TracerProvider, meter metric.MeterProvider) (redis.UniversalClient, error) {
+	client, err := Open(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("REDIS_URL: %w", err)
+	}
+	if err := Observe(client, tracer, meter); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return client, nil
+}
 
 // Open returns a client for the Redis at an address of one of these forms. It does not connect yet.
 //

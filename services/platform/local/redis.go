@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -23,6 +24,7 @@ type RedisOptions struct {
 	Dir       string // where the log is kept; created if missing
 	Port      int    // 0 takes a free one
 	InProcess bool   // do not start a redis-server even if this machine has one
+	Databases int    // how many it has, numbered from 0; 0 is 16
 }
 
 // Redis is a running server that this process owns. It keeps its data in memory only. Restart must not be called while
@@ -32,6 +34,7 @@ type Redis struct {
 	program  string // "" for one in process
 	password string
 	port     int
+	many     int // databases
 	server   interface {
 		stop(context.Context, ...syscall.Signal) error
 		ended() <-chan error
@@ -48,7 +51,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // Postgres may be in a folder below, as another user
 		return nil, err
 	}
-	r := &Redis{dir: dir, password: rand.Text()}
+	r := &Redis{dir: dir, password: rand.Text(), many: cmp.Or(o.Databases, 16)}
 	if !o.InProcess {
 		if r.program, err = exec.LookPath("redis-server"); err != nil {
 			r.program = ""
@@ -79,6 +82,7 @@ func (r *Redis) start(ctx context.Context) error {
 		"bind 127.0.0.1",
 		"port " + strconv.Itoa(r.port),
 		"requirepass " + r.password,
+		"databases " + strconv.Itoa(r.many),
 		"dir " + strconv.Quote(r.dir),
 		`save ""`,
 		"appendonly no",
@@ -125,8 +129,13 @@ func (r *Redis) ping(ctx context.Context) error {
 func (r *Redis) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
 
 // URL returns the server's address, with the password in it.
-func (r *Redis) URL() string {
-	return (&url.URL{Scheme: "redis", User: url.UserPassword("", r.password), Host: r.address(), Path: "/0"}).String()
+func (r *Redis) URL() string { return r.Database(0) }
+
+// Database returns the address of one of the server's databases.
+func (r *Redis) Database(number int) string {
+	return (&url.URL{
+		Scheme: "redis", User: url.UserPassword("", r.password), Host: r.address(), Path: "/" + strconv.Itoa(number),
+	}).String()
 }
 
 // Real reports whether this is a redis-server, and not the one in this process.

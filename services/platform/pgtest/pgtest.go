@@ -33,7 +33,7 @@ const timeout = time.Minute
 //nolint:gochecknoglobals // a test process has no other place for what all its tests share
 var shared server
 
-// server is the Postgres of this test process, started when the first test asks for it.
+// server is the Postgres and the Redis of this test process, started when the first test asks for them.
 type server struct {
 	start sync.Once
 	err   error
@@ -46,6 +46,12 @@ type server struct {
 
 	mu        sync.Mutex // held while a template is made
 	templates map[string]string
+
+	startRedis sync.Once
+	redisErr   error
+	redis      *local.Redis
+	redisTaken atomic.Int64
+	stopRedis  func(context.Context) error
 }
 
 // Main runs the tests, ends what they shared, and returns the exit code. It is called by TestMain, once.
@@ -89,20 +95,37 @@ func Open(tb testing.TB, name string, migrate func(ctx context.Context, url stri
 	return shared.url(database)
 }
 
-// Redis starts a Redis for the test, which ends with it, and returns its URL. A test that has to kill and restart one
-// starts it with local.StartRedis.
+// redisDatabases is how many tests of a process may ask for a Redis.
+const redisDatabases = 4096
+
+// Redis returns the URL of a Redis database of the test's own, empty, on the one server of this test process; channels
+// alone are everybody's. A test that has to kill and restart a server starts it with local.StartRedis.
 func Redis(tb testing.TB) string {
 	tb.Helper()
-	r, err := local.StartRedis(tb.Context(), local.RedisOptions{Dir: tb.TempDir()})
-	if err != nil {
-		tb.Fatalf("pgtest: %v", err)
+	shared.startRedis.Do(func() { shared.redisErr = shared.openRedis(tb.Context()) })
+	if shared.redisErr != nil {
+		tb.Fatalf("pgtest: %v", shared.redisErr)
 	}
-	tb.Cleanup(func() {
-		if err := r.Stop(context.WithoutCancel(tb.Context())); err != nil {
-			tb.Errorf("pgtest: %v", err)
-		}
-	})
-	return r.URL()
+	number := shared.redisTaken.Add(1) - 1
+	if number >= redisDatabases {
+		tb.Fatalf("pgtest: more than %d tests ask for a Redis", redisDatabases)
+	}
+	return shared.redis.Database(int(number))
+}
+
+func (s *server) openRedis(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "trackway-pgtest-redis-")
+	if err != nil {
+		return err
+	}
+	s.redis, err = local.StartRedis(ctx, local.RedisOptions{Dir: dir, Databases: redisDatabases})
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	s.stopRedis = func(ctx context.Context) error {
+		return errors.Join(s.redis.Stop(ctx), os.RemoveAll(dir))
+	}
+	return nil
 }
 
 func (s *server) open(ctx context.Context) error {
@@ -201,6 +224,9 @@ func (s *server) connect(ctx context.Context, url string) error {
 
 func (s *server) close(ctx context.Context) error {
 	var errs []error
+	if s.stopRedis != nil {
+		errs = append(errs, s.stopRedis(ctx))
+	}
 	for _, stop := range slices.Backward(s.stop) {
 		errs = append(errs, stop(ctx))
 	}
