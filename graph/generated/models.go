@@ -358,7 +358,7 @@ type Mutation struct {
 
 // Narrows a list of projects; what is absent does not narrow.
 type ProjectFilter struct {
-	// Words that name or description contain, or begin with.
+	// Words that name or description contain, or begin with. The best match comes first unless another order is asked for.
 	Search *string `json:"search,omitempty"`
 	// PUBLIC asks for all public projects; otherwise the list holds those that the caller is a member of.
 	Visibility *projectsv1.Visibility `json:"visibility,omitempty"`
@@ -544,7 +544,7 @@ type TaskFilter struct {
 	DueAfter *string `json:"dueAfter,omitempty"`
 	// Tasks changed at or after this moment.
 	UpdatedSince *timestamppb.Timestamp `json:"updatedSince,omitempty"`
-	// Words that title or description contain, or begin with.
+	// Words that title or description contain, or begin with. The best match comes first unless another order is asked for.
 	Search *string `json:"search,omitempty"`
 	// True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks.
 	Deleted *bool `json:"deleted,omitempty"`
@@ -734,7 +734,7 @@ type UserError struct {
 
 // Narrows a list of users; what is absent does not narrow.
 type UserFilter struct {
-	// Words that the name contains, or begins with.
+	// Words that the name contains, or begins with. The best match comes first unless another order is asked for.
 	Search *string `json:"search,omitempty"`
 	// Only users that are, or are not, active.
 	Active *bool `json:"active,omitempty"`

@@ -617,7 +617,7 @@ type Project implements Node {
     before: String
     "Which tasks; all when absent."
     filter: TaskFilter
-    "The order, the first term deciding first; by id when absent."
+    "The order, the first term deciding first; by id when absent, and in a search by relevance."
     orderBy: [TaskOrder!]
   ): TaskConnection
 }
@@ -652,7 +652,7 @@ type ProjectEdge {
 
 "Narrows a list of projects; what is absent does not narrow."
 input ProjectFilter {
-  "Words that name or description contain, or begin with."
+  "Words that name or description contain, or begin with. The best match comes first unless another order is asked for."
   search: String
   "PUBLIC asks for all public projects; otherwise the list holds those that the caller is a member of."
   visibility: ProjectVisibility
@@ -684,6 +684,8 @@ enum ProjectOrderField {
   UPDATED_AT
   "By when it was put into the trash; only there."
   DELETED_AT
+  "By how well it matches, the worst first; only in a search."
+  RELEVANCE
 }
 
 extend type Query {
@@ -699,7 +701,7 @@ extend type Query {
     before: String
     "Which projects; all when absent."
     filter: ProjectFilter
-    "The order, the first term deciding first; by id when absent."
+    "The order, the first term deciding first; by id when absent, and in a search by relevance."
     orderBy: [ProjectOrder!]
   ): ProjectConnection
   "One project."
@@ -987,7 +989,7 @@ type Task implements Node {
     before: String
     "Which tasks; all when absent."
     filter: TaskFilter
-    "The order, the first term deciding first; by id when absent."
+    "The order, the first term deciding first; by id when absent, and in a search by relevance."
     orderBy: [TaskOrder!]
   ): TaskConnection
   "The comments on the task."
@@ -1079,7 +1081,7 @@ input TaskFilter {
   dueAfter: Date
   "Tasks changed at or after this moment."
   updatedSince: DateTime
-  "Words that title or description contain, or begin with."
+  "Words that title or description contain, or begin with. The best match comes first unless another order is asked for."
   search: String
   "True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks."
   deleted: Boolean
@@ -1113,6 +1115,8 @@ enum TaskOrderField {
   UPDATED_AT
   "By when it was put into the trash; only there."
   DELETED_AT
+  "By how well it matches, the worst first; only in a search."
+  RELEVANCE
 }
 
 extend type Query {
@@ -1130,7 +1134,7 @@ extend type Query {
     before: String
     "Which tasks; all when absent."
     filter: TaskFilter
-    "The order, the first term deciding first; by id when absent."
+    "The order, the first term deciding first; by id when absent, and in a search by relevance."
     orderBy: [TaskOrder!]
   ): TaskConnection
   "One task."
@@ -1383,7 +1387,7 @@ type UserEdge {
 
 "Narrows a list of users; what is absent does not narrow."
 input UserFilter {
-  "Words that the name contains, or begins with."
+  "Words that the name contains, or begins with. The best match comes first unless another order is asked for."
   search: String
   "Only users that are, or are not, active."
   active: Boolean
@@ -1409,6 +1413,8 @@ enum UserOrderField {
   CREATED_AT
   "By when it was last changed."
   UPDATED_AT
+  "By how well it matches, the worst first; only in a search."
+  RELEVANCE
 }
 
 extend type Query {
@@ -1424,7 +1430,7 @@ extend type Query {
     before: String
     "Which users; all when absent."
     filter: UserFilter
-    "The order, the first term deciding first; by id when absent."
+    "The order, the first term deciding first; by id when absent, and in a search by relevance."
     orderBy: [UserOrder!]
   ): UserConnection
   "One user."

@@ -34,22 +34,25 @@ type project struct {
 
 	// Role is the caller's own in the project, where it was asked for.
 	Role auth.Role `bun:",scanonly"`
+
+	// Relevance is how well the project matches a search, where there was one.
+	Relevance int64 `bun:",scanonly"`
 }
 
 // projectOrders are the orders that lists of projects offer.
-func projectOrders(deleted bool) page.List[*project] {
+func projectOrders(req *projectsv1.ListProjectsRequest) page.List[*project] {
 	orders := page.List[*project]{
 		{Name: "id", Expr: "p.id", Kind: page.Int, Value: func(p *project) any { return p.ID }},
 		{Name: "name", Expr: "p.name", Kind: page.Text, Value: func(p *project) any { return p.Name }},
 		{Name: "created_at", Expr: "p.created_at", Kind: page.Time, Value: func(p *project) any { return p.CreatedAt }},
 		{Name: "updated_at", Expr: "p.updated_at", Kind: page.Time, Value: func(p *project) any { return p.UpdatedAt }},
 	}
-	if deleted {
+	if req.GetDeleted() {
 		orders = append(orders, page.Field[*project]{
 			Name: "deleted_at", Expr: "p.deleted_at", Kind: page.Time, Value: func(p *project) any { return p.DeletedAt },
 		})
 	}
-	return orders
+	return orders.Searched(req.GetSearch(), func(p *project) int64 { return p.Relevance })
 }
 
 func (p *project) proto() *projectsv1.Project {

@@ -530,6 +530,32 @@ func TestLists(t *testing.T) {
 	}
 }
 
+func TestASearchPutsTheBestMatchFirst(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	for _, p := range []*projectsv1.CreateProjectRequest{
+		{Name: "Moon", Description: "The landing that all talk about"},
+		{Name: "Landing on the moon"},
+		{Name: "Landings"},
+		{Name: "Sea"},
+	} {
+		if _, err := s.projects.CreateProject(s.as(owner), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer, err := s.projects.ListProjects(s.as(owner), &projectsv1.ListProjectsRequest{Search: "landing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range answer.GetProjects() {
+		got = append(got, p.GetName())
+	}
+	if diff := cmp.Diff([]string{"Landing on the moon", "Landings", "Moon"}, got); diff != "" {
+		t.Errorf("projects (-want +got):\n%s", diff)
+	}
+}
+
 func TestAccessIsOneStatement(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)

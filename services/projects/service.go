@@ -58,7 +58,7 @@ func (s *service) BatchGetProjects(ctx context.Context, req *projectsv1.BatchGet
 
 // ListProjects gives one page of the caller's projects, or of the public ones.
 func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjectsRequest) (*projectsv1.ListProjectsResponse, error) {
-	q, err := projectOrders(req.GetDeleted()).Query(req.GetPage())
+	q, err := projectOrders(req).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}

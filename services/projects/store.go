@@ -78,10 +78,7 @@ func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project
 	if f.archived != nil {
 		sel = sel.Where("(p.archived_at IS NOT NULL) = ?", *f.archived)
 	}
-	if f.search != "" {
-		sel = sel.Where("p.search @@ to_tsquery('simple', ?)", postgres.Prefixes(f.search))
-	}
-	p, err := q.Select(ctx, sel)
+	p, err := q.Select(ctx, page.Search(sel, f.search))
 	return p, postgres.Error(err, "project")
 }
 

@@ -36,10 +36,13 @@ type task struct {
 	Position    string
 	CompletedAt time.Time `bun:",nullzero"`
 	DeletedAt   time.Time `bun:",nullzero"`
+
+	// Relevance is how well the task matches a search, where there was one.
+	Relevance int64 `bun:",scanonly"`
 }
 
 // taskOrders are the orders that lists of tasks offer.
-func taskOrders(deleted bool) page.List[*task] {
+func taskOrders(f *tasksv1.TaskFilter) page.List[*task] {
 	orders := page.List[*task]{
 		{Name: "id", Expr: "t.id", Kind: page.Int, Value: func(t *task) any { return t.ID }},
 		{Name: "number", Expr: "t.number", Kind: page.Int, Value: func(t *task) any { return t.Number }},
@@ -50,12 +53,12 @@ func taskOrders(deleted bool) page.List[*task] {
 		{Name: "created_at", Expr: "t.created_at", Kind: page.Time, Value: func(t *task) any { return t.CreatedAt }},
 		{Name: "updated_at", Expr: "t.updated_at", Kind: page.Time, Value: func(t *task) any { return t.UpdatedAt }},
 	}
-	if deleted {
+	if f.GetDeleted() {
 		orders = append(orders, page.Field[*task]{
 			Name: "deleted_at", Expr: "t.deleted_at", Kind: page.Time, Value: func(t *task) any { return t.DeletedAt },
 		})
 	}
-	return orders
+	return orders.Searched(f.GetSearch(), func(t *task) int64 { return t.Relevance })
 }
 
 // dueDate puts the tasks without a due date behind all others, as the index tasks_due_date does.

@@ -67,7 +67,7 @@ func (s *service) readable(ctx context.Context, ids []int64, field string) ([]*t
 
 // ListTasks gives one page of the tasks of one project, or of all that the caller is a member of.
 func (s *service) ListTasks(ctx context.Context, req *tasksv1.ListTasksRequest) (*tasksv1.ListTasksResponse, error) {
-	q, err := taskOrders(req.GetFilter().GetDeleted()).Query(req.GetPage())
+	q, err := taskOrders(req.GetFilter()).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (s *service) BatchListTasks(ctx context.Context, req *tasksv1.BatchListTask
 	if len(req.GetProjectIds()) > maxProjects {
 		return nil, errs.InvalidField("project_ids", "must be at most %d", maxProjects)
 	}
-	q, err := taskOrders(req.GetFilter().GetDeleted()).Query(req.GetPage())
+	q, err := taskOrders(req.GetFilter()).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (s *service) BatchListSubtasks(ctx context.Context, req *tasksv1.BatchListS
 	if req.GetFilter().GetDeleted() {
 		return nil, errs.InvalidField("deleted", "can not be together with task_ids")
 	}
-	q, err := taskOrders(false).Query(req.GetPage())
+	q, err := taskOrders(req.GetFilter()).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}

@@ -95,10 +95,7 @@ func (f taskFilter) narrow(s *bun.SelectQuery) *bun.SelectQuery {
 	if !f.updatedSince.IsZero() {
 		s = s.Where("t.updated_at >= ?", f.updatedSince)
 	}
-	if f.search != "" {
-		s = s.Where("t.search @@ to_tsquery('simple', ?)", postgres.Prefixes(f.search))
-	}
-	return s
+	return page.Search(s.ColumnExpr("?TableColumns"), f.search)
 }
 
 // equalOrNull keeps the rows with the id, or those without one for 0, in the two forms that an index answers.

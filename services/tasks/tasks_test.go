@@ -465,6 +465,38 @@ func TestFiltersNarrow(t *testing.T) {
 			t.Errorf("%s, project by project: got %s, want %s", tt.name, got, tt.all)
 		}
 	}
+	searched := []struct{ name, search, orderBy, want string }{
+		{"is in the order of relevance", "launch ro", "", "[Launch the rocket Rocket Prepare]"},
+		{"in its order by name", "launch ro", "-relevance", "[Launch the rocket Rocket Prepare]"},
+		{"with the worst match first", "launch ro", "relevance", "[Prepare Rocket Launch the rocket]"},
+		{"in another order", "launch ro", "title", "[Launch the rocket Prepare Rocket]"},
+	}
+	for _, t := range []*tasksv1.CreateTaskRequest{
+		{Title: "Prepare", Description: "All that a launcher of rockets takes"},
+		{Title: "Launch the rocket", Description: "Quickly"},
+		{Title: "Rocket", Description: "Launch it slowly"},
+		{Title: "Land", Description: "Not a launch"},
+	} {
+		t.ProjectId = other
+		s.task(t)
+	}
+	for _, tt := range searched {
+		req := &tasksv1.ListTasksRequest{
+			Filter: &tasksv1.TaskFilter{Search: tt.search}, Page: &pagev1.PageRequest{Size: 1, OrderBy: tt.orderBy},
+		}
+		var got []string
+		for more := true; more; {
+			list, err := s.tasks.ListTasks(s.as(viewer), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, mapped(list.GetTasks(), title)...)
+			req.Page.After, more = list.GetPage().GetCursors()[0], list.GetPage().GetHasNext()
+		}
+		if got := fmt.Sprint(got); got != tt.want {
+			t.Errorf("what was searched for %s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
 	nobodys, err := s.tasks.ListTasks(s.as(admin), &tasksv1.ListTasksRequest{Page: &pagev1.PageRequest{Count: true}})
 	if err != nil || len(nobodys.GetTasks()) != 0 || nobodys.GetPage().TotalCount == nil {
 		t.Errorf("one who is no member of anything: got %v, %v, want nothing", nobodys, err)

@@ -26,16 +26,20 @@ type user struct {
 	Role         usersv1.Role
 	Active       bool
 	PasswordHash string
+
+	// Relevance is how well the user matches a search, where there was one.
+	Relevance int64 `bun:",scanonly"`
 }
 
 // userOrders are the orders that lists of users offer.
-func userOrders() page.List[*user] {
-	return page.List[*user]{
+func userOrders(req *usersv1.ListUsersRequest) page.List[*user] {
+	orders := page.List[*user]{
 		{Name: "id", Expr: "u.id", Kind: page.Int, Value: func(u *user) any { return u.ID }},
 		{Name: "name", Expr: "u.name", Kind: page.Text, Value: func(u *user) any { return u.Name }},
 		{Name: "created_at", Expr: "u.created_at", Kind: page.Time, Value: func(u *user) any { return u.CreatedAt }},
 		{Name: "updated_at", Expr: "u.updated_at", Kind: page.Time, Value: func(u *user) any { return u.UpdatedAt }},
 	}
+	return orders.Searched(req.GetSearch(), func(u *user) int64 { return u.Relevance })
 }
 
 // proto is the user as the caller may see it: the e-mail is for the user itself and for global admins.

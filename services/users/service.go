@@ -77,7 +77,7 @@ func (s *service) BatchGetUsers(ctx context.Context, req *usersv1.BatchGetUsersR
 
 // ListUsers gives one page of all users.
 func (s *service) ListUsers(ctx context.Context, req *usersv1.ListUsersRequest) (*usersv1.ListUsersResponse, error) {
-	q, err := userOrders().Query(req.GetPage())
+	q, err := userOrders(req).Query(req.GetPage())
 	if err != nil {
 		return nil, err
 	}

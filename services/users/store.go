@@ -56,10 +56,7 @@ type userFilter struct {
 
 // list gives one page of users.
 func (s store) list(ctx context.Context, f userFilter, q *page.Query[*user]) (page.Page[*user], error) {
-	sel := s.live()
-	if f.search != "" {
-		sel = sel.Where("u.search @@ to_tsquery('simple', ?)", postgres.Prefixes(f.search))
-	}
+	sel := page.Search(s.live().ColumnExpr("?TableColumns"), f.search)
 	if f.active != nil {
 		sel = sel.Where("u.active = ?", *f.active)
 	}

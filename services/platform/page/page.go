@@ -47,6 +47,8 @@ type Field[T any] struct {
 	Expr  string      // its SQL with the model's alias, which is never null: coalesce a nullable column
 	Kind  Kind        // the SQL type
 	Value func(T) any // what Expr is for a row: an int64, a string or a time.Time, by Kind
+
+	best bool // the highest come first when no order is asked for
 }
 
 // List is a list of T, a pointer to a model, and the orders it offers. The first field must be unique: it is the order when none is asked
@@ -92,6 +94,10 @@ func (l List[T]) Query(req Request) (*Query[T], error) {
 
 func (l List[T]) terms(by string) ([]term[T], error) {
 	key := term[T]{Field: l[0]}
+	if at := slices.IndexFunc(l, func(f Field[T]) bool { return f.best }); by == "" && at >= 0 {
+		key.desc = true
+		return []term[T]{{l[at], true}, key}, nil
+	}
 	if by == "" {
 		return []term[T]{key}, nil
 	}
@@ -160,7 +166,7 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 	for _, r := range rows {
 		byKey[keyOf(r)] = append(byKey[keyOf(r)], r)
 	}
-	totals, err := q.totals(ctx, s, alias, column, keys)
+	totals, err := q.totals(ctx, db, s, alias, column, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -211,14 +217,15 @@ func tableAlias[T any](db bun.IDB) bun.Safe {
 	return bun.Safe(db.Dialect().Tables().Get(reflect.TypeFor[T]().Elem()).Alias)
 }
 
-func (q *Query[T]) totals(ctx context.Context, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64,
+func (q *Query[T]) totals(ctx context.Context, db bun.IDB, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64,
 ) (map[int64]int64, error) {
 	if !q.count {
 		return nil, nil //nolint:nilnil // nobody asked
 	}
 	var counts []struct{ Key, N int64 }
-	err := s.Clone().ColumnExpr("?.? AS key, count(*) AS n", alias, bun.Safe(column)).
-		Where("?.? = ANY(?)", alias, bun.Safe(column), pgdialect.Array(keys)).GroupExpr("1").Scan(ctx, &counts)
+	all := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), pgdialect.Array(keys))
+	err := db.NewSelect().ColumnExpr("?.? AS key, count(*) AS n", alias, bun.Safe(column)).
+		TableExpr("(?) AS ?", all, alias).GroupExpr("1").Scan(ctx, &counts)
 	if err != nil {
 		return nil, fmt.Errorf("count each: %w", err)
 	}

@@ -33,6 +33,21 @@ type thing struct {
 	Name  string
 	Day   time.Time `bun:",nullzero,type:date"`
 	At    time.Time
+	Words string
+
+	Relevance int64 `bun:",scanonly"`
+}
+
+// sought is what things are searched for in the orders by relevance; every thing has it.
+const sought = "ship"
+
+// in gives the things, and how they are ordered by that.
+func in(db *postgres.DB, order string) (*bun.SelectQuery, page.List[*thing]) {
+	if !strings.Contains(order, page.Relevance) {
+		return db.NewSelect(), things()
+	}
+	return page.Search(db.NewSelect().ColumnExpr("?TableColumns"), sought),
+		things().Searched(sought, func(r *thing) int64 { return r.Relevance })
 }
 
 func things() page.List[*thing] {
@@ -53,7 +68,8 @@ func open(t *testing.T) *postgres.DB {
 		}
 		defer db.Close() //nolint:errcheck // the template is checked by its use
 		_, err = db.ExecContext(ctx, `CREATE TABLE things
-			(id bigint PRIMARY KEY, grp bigint, name text COLLATE "C", day date, at timestamptz)`)
+			(id bigint PRIMARY KEY, grp bigint, name text COLLATE "C", day date, at timestamptz, words text,
+			search tsvector GENERATED ALWAYS AS (to_tsvector('simple', words)) STORED)`)
 		return err
 	})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4})
@@ -71,7 +87,7 @@ func open(t *testing.T) *postgres.DB {
 func randomThing(r *rand.Rand, id int64) *thing {
 	row := &thing{
 		ID: id, Group: r.Int64N(3), Name: strings.Repeat("ä\"\\'", r.IntN(3)),
-		At: time.Date(2026, 1, 1, 0, 0, 0, r.IntN(3)*1000, time.UTC),
+		At: time.Date(2026, 1, 1, 0, 0, 0, r.IntN(3)*1000, time.UTC), Words: strings.Repeat("ship shipyard ", 1+r.IntN(3)),
 	}
 	if day := r.IntN(4); day > 0 {
 		row.Day = time.Date(2026, 2, day, 0, 0, 0, 0, time.UTC)
@@ -97,11 +113,12 @@ func (r request) GetCount() bool     { return r.Count }
 
 func read(t *testing.T, db *postgres.DB, req request) page.Page[*thing] {
 	t.Helper()
-	q, err := things().Query(req)
+	s, list := in(db, req.OrderBy)
+	q, err := list.Query(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := q.Select(t.Context(), db.NewSelect())
+	p, err := q.Select(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +128,7 @@ func read(t *testing.T, db *postgres.DB, req request) page.Page[*thing] {
 // A walk in any order and direction, while rows come and go, meets every row that is there throughout exactly once.
 func TestAWalkSkipsAndRepeatsNothing(t *testing.T) {
 	t.Parallel()
-	orders := []string{""}
+	orders := []string{"", "-relevance", "relevance,name", "-day,relevance"}
 	for _, a := range []string{"id", "-id", "name", "-name", "day", "-day", "at", "-at"} {
 		orders = append(orders, a)
 		for _, b := range []string{"name", "-day", "-at", "-id"} {
@@ -182,11 +199,12 @@ func walk(t *testing.T, order string, backward bool) {
 			got = append(got, id)
 		}
 	}
-	q, err := things().Query(request{OrderBy: order, Size: page.MaxSize})
+	s, list := in(db, order)
+	q, err := list.Query(request{OrderBy: order, Size: page.MaxSize})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := q.Select(t.Context(), db.NewSelect().Where("t.id % 20 = 0"))
+	p, err := q.Select(t.Context(), s.Where("t.id % 20 = 0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,18 +236,20 @@ func TestEachListHasItsPage(t *testing.T) {
 		{Size: 4, OrderBy: "-day,name", Count: true},
 		{Size: 4, OrderBy: "name", Backward: true, Count: true},
 		{Size: 4, OrderBy: "at", After: read(t, db, request{OrderBy: "at", Size: 20}).Cursors[9], Count: true},
+		{Size: 4, OrderBy: "-relevance", Count: true},
 	} {
-		q, err := things().Query(req)
+		s, list := in(db, req.OrderBy)
+		q, err := list.Query(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		each, err := q.SelectEach(t.Context(), db, db.NewSelect().Where("t.id >= 0"), "grp", keys,
+		each, err := q.SelectEach(t.Context(), db, s.Clone().Where("t.id >= 0"), "grp", keys,
 			func(r *thing) int64 { return r.Group })
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, k := range keys {
-			want, err := q.Select(t.Context(), db.NewSelect().Where("t.grp = ?", k))
+			want, err := q.Select(t.Context(), s.Clone().Where("t.grp = ?", k))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -257,16 +277,18 @@ func TestListsTakenTogetherHaveOnePage(t *testing.T) {
 			{Size: 5, OrderBy: "-day,name", Count: true},
 			{Size: 5, OrderBy: "at", Backward: true, Count: true},
 			{Size: 5, OrderBy: "name", After: read(t, db, request{OrderBy: "name", Size: 30}).Cursors[20], Count: true},
+			{Size: 5, OrderBy: "-relevance", Count: true},
 		} {
-			q, err := things().Query(req)
+			s, list := in(db, req.OrderBy)
+			q, err := list.Query(req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := q.Select(t.Context(), db.NewSelect().Where("t.grp = ANY(?)", pgdialect.Array(keys)))
+			want, err := q.Select(t.Context(), s.Clone().Where("t.grp = ANY(?)", pgdialect.Array(keys)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := q.SelectAcross(t.Context(), db, db.NewSelect(), "grp", keys)
+			got, err := q.SelectAcross(t.Context(), db, s, "grp", keys)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -274,6 +296,39 @@ func TestListsTakenTogetherHaveOnePage(t *testing.T) {
 				t.Errorf("lists %v, %+v (-filtered +across):\n%s", keys, req, diff)
 			}
 		}
+	}
+}
+
+// What a search finds is in the order of its relevance, without being asked, and only as far as it matches.
+func TestTheBestMatchComesFirst(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	rows := []*thing{
+		{ID: 1, Words: "shipyard"},
+		{ID: 2, Words: "a ship in a long text about other things"},
+		{ID: 3, Words: "ship"},
+		{ID: 4, Words: "ship, ship"},
+		{ID: 5, Words: "a friendship"},
+		{ID: 6, Words: "a ship in a long text about other things"},
+	}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s, list := in(db, page.Relevance)
+	q, err := list.Query(request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := q.Select(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	for _, r := range p.Rows {
+		got = append(got, r.ID)
+	}
+	if want := []int64{3, 4, 6, 2, 1}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
@@ -288,6 +343,7 @@ func TestWhatIsNoPageIsRefused(t *testing.T) {
 		{"order_by", request{OrderBy: "password"}},
 		{"order_by", request{OrderBy: "name,-name"}},
 		{"order_by", request{OrderBy: "name,"}},
+		{"order_by", request{OrderBy: page.Relevance}},
 		{"after", request{After: "%%%"}},
 		{"after", request{After: "bm90IGpzb24"}},
 		{"before", request{Before: strings.Repeat("A", 5000)}},

@@ -127,6 +127,13 @@ func TestADatabaseOutOfReachIsUnavailable(t *testing.T) {
 	}
 }
 
+func TestWordsAreQueriesOfWordsOnly(t *testing.T) {
+	t.Parallel()
+	if got, want := postgres.Words("Ship 'it&"), "'Ship' | 'it'"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestPrefixesAreQueriesOfWordsOnly(t *testing.T) {
 	t.Parallel()
 	for search, want := range map[string]string{

@@ -501,8 +501,8 @@ func (x *BatchGetProjectsResponse) GetProjects() []*Project {
 	return nil
 }
 
-// ListProjectsRequest asks for projects. Orders: id, name, created_at, updated_at, and in the trash deleted_at; by id
-// when none is given.
+// ListProjectsRequest asks for projects. Orders: id, name, created_at, updated_at, in the trash deleted_at, and in a
+// search relevance. When none is given, a search has the best match first (-relevance), and all else is by id.
 type ListProjectsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`

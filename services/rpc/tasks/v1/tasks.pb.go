@@ -726,7 +726,8 @@ func (x *TaskFilter) GetDeleted() bool {
 }
 
 // ListTasksRequest asks for tasks. Orders: id, number, title, priority, due_date (tasks without one last), position,
-// created_at, updated_at, and in the trash deleted_at; by id when none is given.
+// created_at, updated_at, in the trash deleted_at, and in a search relevance. When none is given, a search has the best
+// match first (-relevance), and all else is by id.
 type ListTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`

@@ -1084,7 +1084,8 @@ func (x *BatchGetUsersResponse) GetUsers() []*User {
 	return nil
 }
 
-// ListUsersRequest asks for users. Orders: id, name, created_at, updated_at; by id when none is given.
+// ListUsersRequest asks for users. Orders: id, name, created_at, updated_at, and in a search relevance. When none is given,
+// a search has the best match first (-relevance), and all else is by id.
 type ListUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
