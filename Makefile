@@ -34,6 +34,11 @@ test: prerequisites ## Run the tests of every module, with the race detector, on
 e2e: prerequisites ## Run the end-to-end tests: the whole of Trackway, from outside
 	cd tools && go test -count=1 $(TESTFLAGS) ./e2e/...
 
+# BENCHFLAGS goes to the program, as in `make bench BENCHFLAGS='--only "one task" --duration 10s'`.
+.PHONY: bench
+bench: prerequisites ## Measure what requests cost, beside the least that they could
+	go run ./tools/bench $(BENCHFLAGS)
+
 .PHONY: prerequisites
 prerequisites:
 	@tools/prerequisites

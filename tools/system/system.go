@@ -365,3 +365,12 @@ func (l *heldLog) release() {
 	_, _ = l.w.Write(l.held.Bytes()) // a log that cannot be written has nowhere to tell
 	l.held = nil
 }
+
+// Database is the URL of a service's database, by the service's name.
+func (s *System) Database(name string) string { return s.places[name].database }
+
+// Admin is the host:port of a service's admin port; in one process nobody else can reach it.
+func (s *System) Admin(name string) string { return s.places[name].admin }
+
+// RedisURL is where Redis answers.
+func (s *System) RedisURL() string { return s.options.Environ["REDIS_URL"] }

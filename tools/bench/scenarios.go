@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+)
+
+// scenario is one kind of request, or a mix.
+type scenario struct {
+	name string
+	// distinct is how many different requests of it there are to make: each is sent once when the cache is cold. 0 is
+	// for writes, which have neither cold nor warm.
+	distinct int
+	make     func(m *maker) (vegeta.Target, error)
+	// ready prepares what the requests need.
+	ready func(m *maker, ctx context.Context) error
+}
+
+const (
+	nestedQuery = `query Board($projects: Int!, $tasks: Int!, $comments: Int!) {
+	projects(first: $projects) { nodes { name tasks(first: $tasks) { nodes { title status assignee { name }
+	comments(first: $comments) { nodes { body author { name } } } } } } } }`
+
+	pageSize  = 50
+	deepPages = 1000 // a walk by cursor goes so far
+	deepKept  = 400  // and keeps the last of them as requests
+)
+
+func scenarios() []scenario {
+	return []scenario{
+		{name: "one task", distinct: 10000, make: (*maker).oneTask},
+		{name: "fifty tasks of a project", distinct: 4000, make: (*maker).fifty},
+		{name: "page 1,000 by cursor", distinct: deepKept, make: (*maker).deep, ready: (*maker).walk},
+		{name: "nested GraphQL query", distinct: 500, make: (*maker).nested},
+		{name: "create a task", make: (*maker).create},
+		{name: "create a task, with a key", make: (*maker).createKeyed},
+		{name: "change a task's status", make: (*maker).change},
+		{name: "mix, 80 % reads", make: (*maker).mix},
+	}
+}
+
+// maker makes requests, the same ones for the same seed.
+type maker struct {
+	*data
+
+	url   string
+	r     *rand.Rand
+	n     int64 // of this maker so far
+	pages []string
+}
+
+func newMaker(d *data, url string, stream uint64) *maker {
+	return &maker{data: d, url: url, r: rand.New(rand.NewPCG(seed, stream))} //nolint:gosec // the same requests each time
+}
+
+func (m *maker) request(method, path string, user int64, body any) (vegeta.Target, error) {
+	token, err := m.token(user)
+	if err != nil {
+		return vegeta.Target{}, err
+	}
+	t := vegeta.Target{Method: method, URL: m.url + path, Header: http.Header{"Authorization": {token}}}
+	if body != nil {
+		t.Header["Content-Type"] = []string{"application/json"}
+		if t.Body, err = json.Marshal(body); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+func (m *maker) oneTask() (vegeta.Target, error) {
+	id, project := m.task(m.r)
+	return m.request(http.MethodGet, "/api/tasks/"+strconv.FormatInt(id, 10)+"/", member(project, m.r), nil)
+}
+
+// fifty is a page of a project's tasks of one status, in one of a few orders, so that there are thousands of them.
+func (m *maker) fifty() (vegeta.Target, error) {
+	project := 1 + m.r.Int64N(projects)
+	q := url.Values{
+		"project": {strconv.FormatInt(project, 10)}, "limit": {strconv.Itoa(pageSize)},
+		"status":   {[]string{"todo", "in_progress", "done", "cancelled"}[m.r.IntN(4)]},
+		"ordering": {[]string{"id", "-id", "-created_at", "priority", "due_date", "-updated_at"}[m.r.IntN(6)]},
+	}
+	return m.request(http.MethodGet, "/api/tasks/?"+q.Encode(), member(project, m.r), nil)
+}
+
+// walk goes by the Link headers from the first page of the big project, and keeps the addresses of the last ones.
+func (m *maker) walk(ctx context.Context) error {
+	token, err := m.token(1)
+	if err != nil {
+		return err
+	}
+	next := fmt.Sprintf("%s/api/tasks/?project=1&limit=%d", m.url, pageSize)
+	for page := 1; page <= deepPages; page++ {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, next, http.NoBody)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", token)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK {
+			return fmt.Errorf("page %d answered %s: %w", page, res.Status, err)
+		}
+		if next = linkNext(res.Header); next == "" {
+			return fmt.Errorf("page %d has no next one", page)
+		}
+		if strings.HasPrefix(next, "/") {
+			next = m.url + next
+		}
+		if page > deepPages-deepKept {
+			m.pages = append(m.pages, strings.TrimPrefix(next, m.url))
+		}
+	}
+	return nil
+}
+
+// linkNext is the target of rel="next", RFC 8288.
+func linkNext(h http.Header) string {
+	for link := range strings.SplitSeq(h.Get("Link"), ",") {
+		target, params, _ := strings.Cut(link, ";")
+		if strings.Contains(params, `rel="next"`) {
+			return strings.Trim(strings.TrimSpace(target), "<>")
+		}
+	}
+	return ""
+}
+
+func (m *maker) deep() (vegeta.Target, error) {
+	m.n++
+	return m.request(http.MethodGet, m.pages[int(m.n)%len(m.pages)], 1, nil)
+}
+
+// nested is 20 projects with 10 tasks each, with assignee and comments with author, for one user after the other.
+func (m *maker) nested() (vegeta.Target, error) {
+	m.n++
+	return m.request(http.MethodPost, "/graphql", m.n%users+1, map[string]any{
+		"query": nestedQuery, "variables": map[string]int{"projects": projectsEach, "tasks": 10, "comments": 3},
+	})
+}
+
+func (m *maker) create() (vegeta.Target, error) {
+	m.n++
+	project := 1 + m.r.Int64N(projects)
+	return m.request(http.MethodPost, "/api/tasks/", member(project, m.r), map[string]any{
+		"project_id": project, "title": fmt.Sprintf("New task %d", m.n), "description": description,
+	})
+}
+
+func (m *maker) createKeyed() (vegeta.Target, error) {
+	t, err := m.create()
+	t.Header["Idempotency-Key"] = []string{fmt.Sprintf("bench-%x-%x", m.r.Uint64(), m.r.Uint64())}
+	return t, err
+}
+
+func (m *maker) change() (vegeta.Target, error) {
+	id, project := m.task(m.r)
+	return m.request(http.MethodPatch, "/api/tasks/"+strconv.FormatInt(id, 10)+"/", member(project, m.r),
+		map[string]any{"status": []string{"todo", "in_progress", "done", "cancelled"}[m.r.IntN(4)]})
+}
+
+// mix is 80 % reads, of what people look at most: a tenth of all things are read by nine of ten of them.
+func (m *maker) mix() (vegeta.Target, error) {
+	switch n := m.r.IntN(100); {
+	case n < 10:
+		return m.create()
+	case n < 20:
+		return m.change()
+	case n < 50:
+		return m.fifty()
+	default:
+		return m.oneTask()
+	}
+}

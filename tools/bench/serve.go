@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+
+	"github.com/trackway/trackway/tools/system"
+)
+
+// serve starts Trackway as `make run` does, without demo data, and stops it when the parent wants no more of it.
+type serve struct {
+	Dir  string   `required:""`
+	Mode string   `required:"" enum:"split,one"`
+	Env  []string `sep:"none"`
+}
+
+// endpoints are where the system answers, and what a measurer needs besides.
+type endpoints struct {
+	URL        string            `json:"url"`
+	Databases  map[string]string `json:"databases"` // URLs by service
+	Redis      string            `json:"redis"`
+	SigningKey string            `json:"signing_key"` // the file
+}
+
+// Run serves.
+func (s *serve) Run(ctx context.Context) (err error) {
+	vars := map[string]string{
+		"PATH": os.Getenv("PATH"),
+		// Counting requests is part of what each costs, so the limits stay, out of reach.
+		"RATE_LIMIT": "1000000000", "GRAPHQL_BUDGET": "1000000000", "AUTH_RATE_LIMIT": "1000000000",
+	}
+	for _, v := range s.Env {
+		name, value, _ := strings.Cut(v, "=")
+		vars[name] = value
+	}
+	running, err := system.Start(ctx, system.Options{
+		Dir: s.Dir, Environ: vars, Log: os.Stderr, Split: s.Mode == "split",
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, running.Stop(stop))
+	}()
+	where := endpoints{
+		URL: running.URL, Redis: running.RedisURL(), Databases: map[string]string{},
+		SigningKey: filepath.Join(running.Dir, "signing-key.pem"),
+	}
+	for _, name := range []string{"users", "projects", "tasks"} {
+		where.Databases[name] = running.Database(name)
+	}
+	return attend(where, func() (any, error) { return s.allocations(ctx, running) })
+}
+
+// allocations are the objects that the services have allocated so far.
+func (s *serve) allocations(ctx context.Context, running *system.System) (int64, error) {
+	if s.Mode == "one" {
+		sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+		metrics.Read(sample)
+		return int64(sample[0].Value.Uint64()), nil
+	}
+	var all int64
+	for _, name := range []string{"users", "projects", "tasks", "edge"} {
+		n, err := scrape(ctx, "http://"+running.Admin(name)+"/metrics", "go_memory_allocations_total")
+		if err != nil {
+			return 0, fmt.Errorf("metrics of %s: %w", name, err)
+		}
+		all += n
+	}
+	return all, nil
+}
+
+// scrape reads one number off a page of metrics.
+func scrape(ctx context.Context, url, name string) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if key, _, _ := strings.Cut(series, "{"); key == name {
+			n, err := strconv.ParseFloat(value, 64)
+			return int64(n), err
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("%s has no %s", url, name), lines.Err())
+}
