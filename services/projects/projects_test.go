@@ -265,6 +265,33 @@ func TestAProjectIsNeverWithoutAnOwner(t *testing.T) {
 	}
 }
 
+func TestAnArchivedProjectOnlyComesBackIntoUse(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	id := s.project(projectsv1.Visibility_VISIBILITY_PRIVATE).GetId()
+	update := func(req *projectsv1.UpdateProjectRequest, fields ...string) error {
+		req.Id, req.UpdateMask = id, mask(fields...)
+		_, err := s.projects.UpdateProject(s.as(manager), req)
+		return err
+	}
+	if err := update(&projectsv1.UpdateProjectRequest{Name: "Old", Archived: true}, "name", "archived"); err != nil {
+		t.Fatal(err)
+	}
+	if got := code(update(&projectsv1.UpdateProjectRequest{Name: "New"}, "name")); got != errs.Conflict {
+		t.Errorf("a new name: got %q, want %q", got, errs.Conflict)
+	}
+	if err := update(&projectsv1.UpdateProjectRequest{Name: "Old", Archived: true}, "name", "archived"); err != nil {
+		t.Errorf("what it is already: %v", err)
+	}
+	_, err := s.projects.DeleteMember(s.as(manager), &projectsv1.DeleteMemberRequest{ProjectId: id, UserId: viewer})
+	if err != nil {
+		t.Errorf("a member who must not read it any more: %v", err)
+	}
+	if err := update(&projectsv1.UpdateProjectRequest{Name: "New"}, "name", "archived"); err != nil {
+		t.Errorf("a new name as it comes back: %v", err)
+	}
+}
+
 func TestBadInputIsNamed(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)

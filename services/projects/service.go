@@ -94,7 +94,7 @@ func (s *service) CreateProject(ctx context.Context, req *projectsv1.CreateProje
 	return p.proto(), nil
 }
 
-// UpdateProject changes the fields named by the mask.
+// UpdateProject changes the fields named by the mask. All that can be changed about an archived project is that.
 func (s *service) UpdateProject(ctx context.Context, req *projectsv1.UpdateProjectRequest) (*projectsv1.Project, error) {
 	var p *project
 	err := write.Retry(ctx, func(ctx context.Context) error {
@@ -111,6 +111,9 @@ func (s *service) UpdateProject(ctx context.Context, req *projectsv1.UpdateProje
 		}
 		if *p == before {
 			return write.Unchanged(ctx, s.store.db, "project", p.proto())
+		}
+		if err := auth.UpdateProject.RequireInUse(before.archived() && p.archived()); err != nil {
+			return err
 		}
 		return s.store.update(ctx, p)
 	})
@@ -236,22 +239,16 @@ func (s *service) readable(ctx context.Context, ids []int64, field string, most 
 	return slices.DeleteFunc(found, func(p *project) bool { return !p.role(ctx).Allows(auth.ReadProject) }), err
 }
 
-// role is what the caller is in the project: its own role, admin for a global admin, viewer for anybody in a public
-// project.
+// role is what the caller is in the project.
 func (p *project) role(ctx context.Context) auth.Role {
-	role := p.Role
-	if p.Visibility == projectsv1.Visibility_VISIBILITY_PUBLIC {
-		role = max(role, auth.Viewer)
-	}
-	if auth.CallerFrom(ctx).Admin {
-		role = max(role, auth.Admin)
-	}
-	return role
+	return auth.RoleIn(p.Role, p.Visibility == projectsv1.Visibility_VISIBILITY_PUBLIC, auth.CallerFrom(ctx).Admin)
 }
+
+func (p *project) archived() bool { return !p.ArchivedAt.IsZero() }
 
 func (p *project) access(ctx context.Context) *projectsv1.Access {
 	return &projectsv1.Access{
-		ProjectId: p.ID, Role: projectsv1.Role(p.role(ctx)), Archived: !p.ArchivedAt.IsZero(), RequireIfMatch: p.RequireIfMatch,
+		ProjectId: p.ID, Role: projectsv1.Role(p.role(ctx)), Archived: p.archived(), RequireIfMatch: p.RequireIfMatch,
 	}
 }
 
@@ -266,7 +263,7 @@ func (p *project) apply(req *projectsv1.UpdateProjectRequest) error {
 		case "visibility":
 			p.Visibility = req.GetVisibility()
 		case "archived":
-			if req.GetArchived() != !p.ArchivedAt.IsZero() {
+			if req.GetArchived() != p.archived() {
 				p.ArchivedAt = time.Time{}
 				if req.GetArchived() {
 					p.ArchivedAt = now()

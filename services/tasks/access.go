@@ -58,16 +58,13 @@ func (a access) allowing(p auth.Permission) []int64 {
 }
 
 // require is nil if the caller may do this in the project. Otherwise it is NotFound for the noun when the project is
-// hidden, Denied when the role does not allow it, and Conflict when the project is archived, which ends all writing.
+// hidden, Denied when the role does not allow it, and Conflict when the project is archived and that ends it.
 func (a access) require(projectID int64, p auth.Permission, noun string) error {
 	in := a[projectID]
 	if err := auth.Role(in.GetRole()).Require(p, noun); err != nil {
 		return err
 	}
-	if in.GetArchived() && p != auth.ReadProject {
-		return errs.New(errs.Conflict, "The project is archived, and nothing in it can be changed.")
-	}
-	return nil
+	return p.RequireInUse(in.GetArchived())
 }
 
 // allows reports whether the caller's role allows this in the project, be it archived or not.

@@ -90,8 +90,8 @@ func (a *api) viewComments(ctx context.Context, s *CommentShape, comments []*tas
 			}
 		}
 		if in := roles[c.GetProjectId()]; s.Permissions {
-			own := c.GetAuthorId() == auth.CallerFrom(ctx).UserID && in.allowsInside(auth.WriteComments)
-			v.add(permissionsName, CommentPermissions{Update: own, Delete: own || in.allowsInside(auth.ModerateComment)})
+			own := c.GetAuthorId() == auth.CallerFrom(ctx).UserID && in.allows(auth.WriteComments)
+			v.add(permissionsName, CommentPermissions{Update: own, Delete: own || in.allows(auth.ModerateComment)})
 		}
 		views = append(views, v)
 	}

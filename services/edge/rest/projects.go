@@ -85,9 +85,9 @@ func (a *api) viewProjects(ctx context.Context, s *ProjectShape, projects []*pro
 		}
 		if in := roles[p.GetId()]; s.Permissions {
 			v.add(permissionsName, ProjectPermissions{
-				Update: in.allows(auth.UpdateProject), Delete: in.allows(auth.DeleteProject),
+				Update: in.role.Allows(auth.UpdateProject), Delete: in.allows(auth.DeleteProject),
 				ManageMembers: in.allows(auth.ManageMembers), Transfer: in.allows(auth.ManageOwners),
-				CreateTasks: in.allowsInside(auth.WriteTasks), Comment: in.allowsInside(auth.WriteComments),
+				CreateTasks: in.allows(auth.WriteTasks), Comment: in.allows(auth.WriteComments),
 			})
 		}
 		views = append(views, v)

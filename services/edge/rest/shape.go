@@ -220,10 +220,9 @@ type access struct {
 }
 
 // allows asks the policy table.
-func (a access) allows(p auth.Permission) bool { return a.role.Allows(p) }
-
-// allowsInside asks it about what is in the project, where nothing changes while it is archived.
-func (a access) allowsInside(p auth.Permission) bool { return !a.archived && a.role.Allows(p) }
+func (a access) allows(p auth.Permission) bool {
+	return a.role.Allows(p) && p.RequireInUse(a.archived) == nil
+}
 
 // accessTo asks what the caller is in the projects.
 func (a *api) accessTo(ctx context.Context, ids []int64) (map[int64]access, error) {

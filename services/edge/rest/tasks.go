@@ -135,8 +135,8 @@ func (a *api) viewTasks(ctx context.Context, s *TaskShape, tasks []*tasksv1.Task
 		}
 		if in := roles[t.GetProjectId()]; s.Permissions {
 			v.add(permissionsName, TaskPermissions{
-				Update: in.allowsInside(auth.WriteTasks), Delete: in.allowsInside(auth.DeleteTasks),
-				Comment: in.allowsInside(auth.WriteComments),
+				Update: in.allows(auth.WriteTasks), Delete: in.allows(auth.DeleteTasks),
+				Comment: in.allows(auth.WriteComments),
 			})
 		}
 		views = append(views, v)

@@ -36,25 +36,43 @@ const (
 	ManageOwners    Permission = "owner.manage"
 )
 
-// policy is the policy table: the least role that each permission takes.
+// rule is a row of the policy table.
+type rule struct {
+	least    Role // who may
+	archived bool // whether it goes on in a project that is archived, and so read-only
+}
+
+// policy is the policy table.
 //
 //nolint:gochecknoglobals // a constant, as far as Go has them
-var policy = map[Permission]Role{
-	ReadProject:     Viewer,
-	WriteComments:   Commenter,
-	WriteTasks:      Member,
-	DeleteTasks:     Member,
-	ModerateComment: Admin,
-	UpdateProject:   Admin,
-	ManageMembers:   Admin,
-	DeleteProject:   Owner,
-	ManageOwners:    Owner,
+var policy = map[Permission]rule{
+	ReadProject:     {Viewer, true},
+	WriteComments:   {Commenter, false},
+	WriteTasks:      {Member, false},
+	DeleteTasks:     {Member, false},
+	ModerateComment: {Admin, false},
+	UpdateProject:   {Admin, false}, // but for taking it into use again
+	ManageMembers:   {Admin, true},  // who may read it must not depend on whether it is in use
+	DeleteProject:   {Owner, true},
+	ManageOwners:    {Owner, true},
+}
+
+// RoleIn is what a user is in a project: its own role as a member, at least a viewer in a public project, and at least
+// an admin if it is a global one.
+func RoleIn(own Role, public, globalAdmin bool) Role {
+	if public {
+		own = max(own, Viewer)
+	}
+	if globalAdmin {
+		own = max(own, Admin)
+	}
+	return own
 }
 
 // Allows reports whether the role may do this.
 func (r Role) Allows(p Permission) bool {
-	least, known := policy[p]
-	return known && r >= least
+	row, known := policy[p]
+	return known && r >= row.least
 }
 
 // Require is nil if the role may do this. Otherwise it is NotFound when the role may not even read, because the
@@ -68,6 +86,17 @@ func (r Role) Require(p Permission, noun string) error {
 	default:
 		return errs.New(errs.Denied, "Your role in this project does not allow %s.", p)
 	}
+}
+
+// WhileArchived reports whether this goes on in a project that is archived.
+func (p Permission) WhileArchived() bool { return policy[p].archived }
+
+// RequireInUse is Conflict if the project is archived and that ends this.
+func (p Permission) RequireInUse(archived bool) error {
+	if archived && !p.WhileArchived() {
+		return errs.New(errs.Conflict, "The project is archived, and nothing in it can be changed.")
+	}
+	return nil
 }
 
 // RequireAdmin is nil for a global admin, Denied for anybody else.

@@ -9,13 +9,13 @@ import (
 func TestThePolicyTableIsTotal(t *testing.T) {
 	t.Parallel()
 	roles := []Role{NoRole, Viewer, Commenter, Member, Admin, Owner}
-	table := map[Permission]string{ // y: the role of this column may
+	table := map[Permission]string{ // y: the role of this column may, in a project that is archived, too; Y: not there
 		ReadProject:     "-yyyyy",
-		WriteComments:   "--yyyy",
-		WriteTasks:      "---yyy",
-		DeleteTasks:     "---yyy",
-		ModerateComment: "----yy",
-		UpdateProject:   "----yy",
+		WriteComments:   "--YYYY",
+		WriteTasks:      "---YYY",
+		DeleteTasks:     "---YYY",
+		ModerateComment: "----YY",
+		UpdateProject:   "----YY",
 		ManageMembers:   "----yy",
 		DeleteProject:   "-----y",
 		ManageOwners:    "-----y",
@@ -28,7 +28,7 @@ func TestThePolicyTableIsTotal(t *testing.T) {
 	}
 	for p, row := range table {
 		for i, r := range roles {
-			may := row[i] == 'y'
+			may := row[i] != '-'
 			if got := r.Allows(p); got != may {
 				t.Errorf("%s by role %d: got %v, want %v", p, r, got, may)
 			}
@@ -44,6 +44,32 @@ func TestThePolicyTableIsTotal(t *testing.T) {
 			if want == "" && err != nil || want != "" && !errs.Is(err, want) {
 				t.Errorf("%s required of role %d: got %v, want %q", p, r, err, want)
 			}
+			if may && (p.RequireInUse(true) == nil) != (row[i] == 'y') {
+				t.Errorf("%s of an archived project: got %v, want %c", p, p.RequireInUse(true), row[i])
+			}
+			if err := p.RequireInUse(false); err != nil {
+				t.Errorf("%s of a project in use: %v", p, err)
+			}
+		}
+	}
+}
+
+func TestARoleIsTheUsersOwnAndWhatEverybodyHas(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		own           Role
+		public, admin bool
+		want          Role
+	}{
+		{NoRole, false, false, NoRole},
+		{NoRole, true, false, Viewer},
+		{NoRole, false, true, Admin},
+		{Member, true, false, Member},
+		{Member, true, true, Admin},
+		{Owner, true, true, Owner},
+	} {
+		if got := RoleIn(tt.own, tt.public, tt.admin); got != tt.want {
+			t.Errorf("%+v: got %d", tt, got)
 		}
 	}
 }
