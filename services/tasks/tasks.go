@@ -13,6 +13,7 @@ import (
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -29,6 +30,7 @@ type Config struct {
 	App      app.Config
 	Postgres postgres.Config
 	Redis    cache.Config
+	Events   events.Config
 	Auth     auth.Config
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
@@ -51,6 +53,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
+	relay := events.NewRelay(db, redis, "tasks", cfg.Events, env.Log, events.Publisher(redis, "tasks"))
+	if err := relay.Measure(env.MeterProvider()); err != nil {
+		return err
+	}
 	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)
 	if err != nil {
 		return err
@@ -78,6 +84,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
+			relay.Run,
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
@@ -32,6 +33,7 @@ type Config struct {
 	App      app.Config
 	Postgres postgres.Config
 	Redis    cache.Config
+	Events   events.Config
 	Auth     auth.Config
 
 	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
@@ -69,6 +71,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
+	relay := events.NewRelay(db, redis, "users", cfg.Events, env.Log, events.Publisher(redis, "users"))
+	if err := relay.Measure(env.MeterProvider()); err != nil {
+		return err
+	}
 	s := &service{store: store{db}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL}
 	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
 		return err
@@ -91,6 +97,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		},
 		Ready: db.PingContext,
 		Jobs: []func(context.Context){
+			relay.Run,
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },

@@ -1,5 +1,6 @@
 // Package events appends what happened to the service's own events table, in the transaction of the change itself, so
-// that there is never a change without its event or an event without its change.
+// that there is never a change without its event or an event without its change; reads the table in the order of
+// commits; and relays it, to a Redis Stream among others, whose readers share a Hub.
 package events
 
 import (
@@ -7,6 +8,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/uptrace/bun"
 	"go.opentelemetry.io/otel/propagation"
@@ -29,6 +31,8 @@ type Event struct {
 	ProjectID int64         // the project it is in; 0 when it is in none
 	Version   int64         // the thing's version after the change
 	Payload   proto.Message // the thing after the change
+	Changed   []string      // the fields that an update changed, as the contract spells them
+	Audience  []int64       // the users whom it concerns, such as who a task is assigned to; zeros do not count
 }
 
 type row struct {
@@ -40,7 +44,9 @@ type row struct {
 	ActorID     int64 `bun:",nullzero"`
 	Version     int64
 	Payload     []byte
-	Traceparent string `bun:",nullzero"`
+	Traceparent string   `bun:",nullzero"`
+	Changed     []string `bun:",array"`
+	Audience    []int64  `bun:",array"`
 }
 
 // Append writes the events, in this order, with the caller of ctx as the actor and the trace of ctx as their cause.
@@ -59,10 +65,36 @@ func Append(ctx context.Context, tx bun.Tx, events ...Event) error {
 		rows = append(rows, row{
 			Type: e.Type, SubjectID: e.SubjectID, ProjectID: e.ProjectID, ActorID: auth.CallerFrom(ctx).UserID,
 			Version: e.Version, Payload: payload, Traceparent: trace["traceparent"],
+			Changed: e.Changed, Audience: people(e.Audience),
 		})
 	}
 	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
 		return fmt.Errorf("append events: %w", err)
 	}
 	return nil
+}
+
+// people gives those of the users who are some, each once.
+func people(users []int64) []int64 {
+	users = slices.DeleteFunc(slices.Clone(users), func(id int64) bool { return id == 0 })
+	slices.Sort(users)
+	return slices.Compact(users)
+}
+
+// Differences names the fields, as the contract spells them, in which two messages of one type differ, beside those
+// that every change moves.
+func Differences(before, after proto.Message) []string {
+	var names []string
+	b, a := before.ProtoReflect(), after.ProtoReflect()
+	fields := a.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if f.Name() == "version" || f.Name() == "updated_at" {
+			continue
+		}
+		if b.Has(f) != a.Has(f) || !b.Get(f).Equal(a.Get(f)) {
+			names = append(names, string(f.Name()))
+		}
+	}
+	return names
 }

@@ -3,6 +3,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,7 +32,44 @@ const (
 type DB struct {
 	*bun.DB
 
-	pool *pgxpool.Pool
+	pool     *pgxpool.Pool
+	appended chan struct{}
+}
+
+// Appended says that a transaction that appended events has been committed.
+func (db *DB) Appended() {
+	select {
+	case db.appended <- struct{}{}:
+	default: // it has been said, and nobody has listened yet
+	}
+}
+
+// Appends tells of such commits in this process, several at once, to the one who listens.
+func (db *DB) Appends() <-chan struct{} { return db.appended }
+
+// Conn is a connection beside the pool, of which its owner holds the session: an advisory lock lasts as long as it.
+type Conn struct {
+	bun.Conn
+
+	db *bun.DB
+}
+
+// Close ends the connection, and with it the session.
+func (c *Conn) Close() error {
+	if err := errors.Join(c.Conn.Close(), c.db.Close()); err != nil {
+		return fmt.Errorf("close a connection: %w", err)
+	}
+	return nil
+}
+
+// Dedicated opens a connection of its own. Hooks do not see its statements.
+func (db *DB) Dedicated(ctx context.Context) (*Conn, error) {
+	own := bun.NewDB(stdlib.OpenDB(*db.pool.Config().ConnConfig), pgdialect.New())
+	conn, err := own.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connect: %w", err), own.Close())
+	}
+	return &Conn{Conn: conn, db: own}, nil
 }
 
 // Close ends all connections, after those in use are given back.
@@ -69,5 +107,5 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 	for _, h := range hooks {
 		db = db.WithQueryHook(h)
 	}
-	return &DB{DB: db, pool: pool}, nil
+	return &DB{DB: db, pool: pool, appended: make(chan struct{}, 1)}, nil
 }

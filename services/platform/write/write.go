@@ -30,6 +30,7 @@ type Change struct {
 // Tx runs change in a transaction, and with it appends the events and stores the answer. Errors of Postgres are
 // translated for the noun.
 func Tx(ctx context.Context, db bun.IDB, noun string, change func(ctx context.Context, tx bun.Tx) (Change, error)) error {
+	appended := false
 	err := db.RunInTx(ctx, &sql.TxOptions{}, func(ctx context.Context, tx bun.Tx) error {
 		if err := idempotency.Begin(ctx, tx); err != nil {
 			return err
@@ -41,8 +42,12 @@ func Tx(ctx context.Context, db bun.IDB, noun string, change func(ctx context.Co
 		if err := events.Append(ctx, tx, c.Events...); err != nil {
 			return err
 		}
+		appended = len(c.Events) > 0
 		return idempotency.Store(ctx, tx, c.Answer)
 	})
+	if relay, ok := db.(interface{ Appended() }); ok && appended && err == nil {
+		relay.Appended()
+	}
 	return postgres.Error(err, noun)
 }
 
