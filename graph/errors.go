@@ -134,17 +134,21 @@ func userErrors(err error) ([]*generated.UserError, bool) {
 		errs.InProgress) {
 		return nil, false
 	}
-	e := errs.From(err)
+	return described(errs.From(err)), true
+}
+
+// described is a failure as a mutation's payload tells it, with one error for each field.
+func described(e *errs.Error) []*generated.UserError {
 	code := generated.UserErrorCode(code(e.Code))
 	if len(e.Fields) == 0 {
-		return []*generated.UserError{{Code: code, Message: e.Detail}}, true
+		return []*generated.UserError{{Code: code, Message: e.Detail}}
 	}
 	list := make([]*generated.UserError, 0, len(e.Fields))
 	for _, f := range e.Fields {
 		path := append([]string{"input"}, camel(f.Name)...)
 		list = append(list, &generated.UserError{Code: code, Message: f.Detail, Field: path})
 	}
-	return list, true
+	return list
 }
 
 // refused is an error about the operation itself, found before it runs.

@@ -441,6 +441,43 @@ func (w *world) UpdateTask(_ context.Context, req *tasksv1.UpdateTaskRequest) (*
 	return task(req.GetId()), nil
 }
 
+func (w *world) BatchCreateTasks(_ context.Context, req *tasksv1.BatchCreateTasksRequest) (*tasksv1.BatchCreateTasksResponse, error) {
+	res := &tasksv1.BatchCreateTasksResponse{}
+	for _, r := range req.GetRequests() {
+		res.Outcomes = append(res.Outcomes, &tasksv1.TaskOutcome{Task: task(100*r.GetProjectId() + 1)})
+	}
+	return res, nil
+}
+
+// BatchUpdateTasks does not find the task 102.
+func (w *world) BatchUpdateTasks(_ context.Context, req *tasksv1.BatchUpdateTasksRequest) (*tasksv1.BatchUpdateTasksResponse, error) {
+	res := &tasksv1.BatchUpdateTasksResponse{}
+	for _, r := range req.GetRequests() {
+		if r.GetId() == 102 {
+			res.Outcomes = append(res.Outcomes, &tasksv1.TaskOutcome{Failure: &tasksv1.Failure{
+				Code: string(errs.NotFound), Detail: "There is none.",
+			}})
+			continue
+		}
+		res.Outcomes = append(res.Outcomes, &tasksv1.TaskOutcome{Task: task(r.GetId())})
+	}
+	return res, nil
+}
+
+func (w *world) ListSessions(context.Context, *usersv1.ListSessionsRequest) (*usersv1.ListSessionsResponse, error) {
+	return &usersv1.ListSessionsResponse{Sessions: []*usersv1.Session{{
+		Id: "8e03978e-40d5-43e8-bc93-6894a57f9324", CreatedAt: now(), LastUsedAt: now(), ExpiresAt: now(), Current: true,
+	}}}, nil
+}
+
+func (w *world) DeleteSession(context.Context, *usersv1.DeleteSessionRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (w *world) DeleteSessions(context.Context, *usersv1.DeleteSessionsRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
 func (w *world) DeleteTask(context.Context, *tasksv1.DeleteTaskRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
 }

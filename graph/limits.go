@@ -38,6 +38,8 @@ const (
 	maxMutations = 10
 	// maxNodes is how many ids `nodes` takes.
 	maxNodes = 100
+	// maxSessions is how many sessions `sessions` gives.
+	maxSessions = 200
 	// maxPrice is how many fields the answer may have, if every list is as long as it may be.
 	maxPrice = 50_000
 	// introspectionPrice is for one __schema or __type.
@@ -310,7 +312,8 @@ type fragmentPage struct {
 	size int
 }
 
-// selections prices a selection set; size is that of the page, if the set is that of a connection.
+// selections prices a selection set; size is that of the page, if the set is that of a connection, and the number of
+// things to do, if it is that of a mutation's payload.
 func (p *pricer) selections(set ast.SelectionSet, size int) int {
 	sum := 0
 	for _, selection := range set {
@@ -333,10 +336,11 @@ func (p *pricer) selections(set ast.SelectionSet, size int) int {
 }
 
 func (p *pricer) field(f *ast.Field, size int) int {
-	if f.ObjectDefinition.Name == "Mutation" {
-		p.roots++
-	}
 	switch {
+	case f.ObjectDefinition.Name == "Mutation":
+		p.roots++
+		n := p.items(f)
+		return plus(n, p.selections(f.SelectionSet, n))
 	case f.Name == "__schema", f.Name == "__type":
 		p.introspects = true
 		return introspectionPrice
@@ -344,10 +348,20 @@ func (p *pricer) field(f *ast.Field, size int) int {
 		return p.nodes(f)
 	case strings.HasSuffix(f.Definition.Type.Name(), "Connection"):
 		return plus(1, p.selections(f.SelectionSet, p.page(f)))
-	case strings.HasSuffix(f.ObjectDefinition.Name, "Connection") && f.Definition.Type.Elem != nil:
+	case f.Name == "sessions" && f.ObjectDefinition.Name == "Query":
+		return plus(1, times(maxSessions, plus(1, p.selections(f.SelectionSet, 1))))
+	case f.Definition.Type.Elem != nil &&
+		(strings.HasSuffix(f.ObjectDefinition.Name, "Connection") || strings.HasSuffix(f.Definition.Type.Name(), "Outcome")):
 		return plus(1, times(size, plus(1, p.selections(f.SelectionSet, 1))))
 	}
 	return plus(1, p.selections(f.SelectionSet, 1))
+}
+
+// items is how many things the mutation does.
+func (p *pricer) items(f *ast.Field) int {
+	input, _ := f.ArgumentMap(p.variables)["input"].(map[string]any)
+	list, _ := input[items].([]any)
+	return max(1, len(list))
 }
 
 func (p *pricer) nodes(f *ast.Field) int {

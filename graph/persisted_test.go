@@ -179,6 +179,14 @@ func TestAnAnswerTellsItsPrice(t *testing.T) {
 	if diff := cmp.Diff(priced(r), any(map[string]any{"price": price, "limit": 50_000.0})); diff != "" {
 		t.Errorf("(-got +want):\n%s", diff)
 	}
+	for query, want := range map[string]float64{
+		"{ sessions { id } }": 1 + 200*(1+1),
+		`mutation { createTasks(input: {tasks: [{projectId: 1, title: "a"}, {projectId: 1, title: "b"}]}) { outcomes { task { id } } } }`: 2 + 1 + 2*(1+2),
+	} {
+		if r := w.ask(t, query, nil); !cmp.Equal(priced(r), any(map[string]any{"price": want, "limit": 50_000.0})) {
+			t.Errorf("%s: got %s, want the price %v", query, r.Text, want)
+		}
+	}
 	for query, want := range map[string]any{
 		"{ tasks(first: 100) { nodes { comments(first: 100) { nodes { id author { id name } } } } } }": map[string]any{"price": 50_001.0, "limit": 50_000.0},
 		"{ tasks": nil,

@@ -19,17 +19,11 @@ import (
 // CreateTask is the resolver for the createTask field.
 func (r *mutationResolver) CreateTask(ctx context.Context, input generated.CreateTaskInput) (*generated.CreateTaskPayload, error) {
 	f := &form{}
-	req := &tasksv1.CreateTaskRequest{
-		ProjectId:   f.id("project_id", input.ProjectID, relay.Project),
-		Title:       input.Title,
-		Description: value(input.Description),
-		Status:      value(input.Status),
-		Priority:    value(input.Priority),
-		Labels:      input.Labels,
-		AssigneeId:  f.optionalID("assignee_id", input.AssigneeID, relay.User),
-		ParentId:    f.optionalID("parent_id", input.ParentID, relay.Task),
-		DueDate:     input.DueDate,
-	}
+	req := newTask(f, &generated.NewTask{
+		ProjectID: input.ProjectID, Title: input.Title, Description: input.Description, Status: input.Status,
+		Priority: input.Priority, Labels: input.Labels, AssigneeID: input.AssigneeID, ParentID: input.ParentID,
+		DueDate: input.DueDate,
+	})
 	task, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.CreateTask)
 	return &generated.CreateTaskPayload{Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
@@ -37,7 +31,11 @@ func (r *mutationResolver) CreateTask(ctx context.Context, input generated.Creat
 // UpdateTask is the resolver for the updateTask field.
 func (r *mutationResolver) UpdateTask(ctx context.Context, input generated.UpdateTaskInput) (*generated.UpdateTaskPayload, error) {
 	f := &update{}
-	req := updateTask(f, input)
+	req := changeTask(f, &generated.TaskChange{
+		ID: input.ID, Title: input.Title, Description: input.Description, Status: input.Status, Completed: input.Completed,
+		Priority: input.Priority, Labels: input.Labels, AssigneeID: input.AssigneeID, ParentID: input.ParentID,
+		DueDate: input.DueDate, ExpectedVersion: input.ExpectedVersion,
+	})
 	task, failed, err := mutate(ctx, r, input.IdempotencyKey, &f.form, req, r.cfg.Tasks.UpdateTask)
 	return &generated.UpdateTaskPayload{Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
@@ -76,6 +74,34 @@ func (r *mutationResolver) MoveTask(ctx context.Context, input generated.MoveTas
 	}
 	task, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.MoveTask)
 	return &generated.MoveTaskPayload{Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
+}
+
+// CreateTasks is the resolver for the createTasks field.
+func (r *mutationResolver) CreateTasks(ctx context.Context, input generated.CreateTasksInput) (*generated.CreateTasksPayload, error) {
+	f := &form{}
+	req := &tasksv1.BatchCreateTasksRequest{AllowPartialSuccess: !input.Atomic}
+	req.Requests = each(f, input.Tasks, func(item *generated.NewTask) (*tasksv1.CreateTaskRequest, error) {
+		f := &form{}
+		return newTask(f, item), f.Err()
+	})
+	res, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, batch(r.cfg.Tasks.BatchCreateTasks))
+	return &generated.CreateTasksPayload{
+		Outcomes: r.outcomes(ctx, res.GetOutcomes()), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
+// UpdateTasks is the resolver for the updateTasks field.
+func (r *mutationResolver) UpdateTasks(ctx context.Context, input generated.UpdateTasksInput) (*generated.UpdateTasksPayload, error) {
+	f := &form{}
+	req := &tasksv1.BatchUpdateTasksRequest{AllowPartialSuccess: !input.Atomic}
+	req.Requests = each(f, input.Tasks, func(item *generated.TaskChange) (*tasksv1.UpdateTaskRequest, error) {
+		f := &update{}
+		return changeTask(f, item), f.Err()
+	})
+	res, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, batch(r.cfg.Tasks.BatchUpdateTasks))
+	return &generated.UpdateTasksPayload{
+		Outcomes: r.outcomes(ctx, res.GetOutcomes()), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
 }
 
 // Tasks is the resolver for the tasks field.

@@ -134,7 +134,21 @@ func taskFilter(in *generated.TaskFilter) (*tasksv1.TaskFilter, error) {
 	return out, f.Err()
 }
 
-func updateTask(f *update, input generated.UpdateTaskInput) *tasksv1.UpdateTaskRequest {
+func newTask(f *form, input *generated.NewTask) *tasksv1.CreateTaskRequest {
+	return &tasksv1.CreateTaskRequest{
+		ProjectId:   f.id("project_id", input.ProjectID, relay.Project),
+		Title:       input.Title,
+		Description: value(input.Description),
+		Status:      value(input.Status),
+		Priority:    value(input.Priority),
+		Labels:      input.Labels,
+		AssigneeId:  f.optionalID("assignee_id", input.AssigneeID, relay.User),
+		ParentId:    f.optionalID("parent_id", input.ParentID, relay.Task),
+		DueDate:     input.DueDate,
+	}
+}
+
+func changeTask(f *update, input *generated.TaskChange) *tasksv1.UpdateTaskRequest {
 	req := &tasksv1.UpdateTaskRequest{
 		Id: f.id("id", input.ID, relay.Task), ExpectedVersion: f.version(input.ExpectedVersion), UpdateMask: &f.mask,
 	}

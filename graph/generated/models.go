@@ -157,6 +157,29 @@ type CreateTaskPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The tasks to add.
+type CreateTasksInput struct {
+	// 1 to 100 tasks.
+	Tasks []*NewTask `json:"tasks"`
+	// False adds those that can be added, though others can not.
+	Atomic bool `json:"atomic"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of several new tasks.
+type CreateTasksPayload struct {
+	// One for each task of the input, in their order; null when none was added.
+	Outcomes []*TaskOutcome `json:"outcomes,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // The account to make.
 type CreateUserInput struct {
 	// The name, 1 to 200 characters.
@@ -278,6 +301,44 @@ type DeleteUserPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The session to end.
+type EndSessionInput struct {
+	// The session's id, a UUID.
+	ID string `json:"id"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the session.
+type EndSessionPayload struct {
+	// The id of the session that ended; null when none did.
+	EndedSessionID *string `json:"endedSessionId,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The sessions to end are all of the caller's.
+type EndSessionsInput struct {
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the sessions.
+type EndSessionsPayload struct {
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // Who signs in.
 type LoginInput struct {
 	// The e-mail address.
@@ -354,6 +415,28 @@ type MoveTaskPayload struct {
 
 // Everything that can be changed. At most 10 changes an operation; they run one after the other.
 type Mutation struct {
+}
+
+// One of several tasks to add.
+type NewTask struct {
+	// The project's id.
+	ProjectID relay.ID `json:"projectId"`
+	// The title, 1 to 500 characters.
+	Title string `json:"title"`
+	// Up to 50000 characters; empty when absent.
+	Description *string `json:"description,omitempty"`
+	// TODO when absent.
+	Status *tasksv1.Status `json:"status,omitempty"`
+	// NONE when absent.
+	Priority *tasksv1.Priority `json:"priority,omitempty"`
+	// Up to 20 of 1 to 50 characters each.
+	Labels []string `json:"labels,omitempty"`
+	// Who works on the task: a member of the project.
+	AssigneeID *relay.ID `json:"assigneeId,omitempty"`
+	// The task that this one is a part of, in the same project.
+	ParentID *relay.ID `json:"parentId,omitempty"`
+	// The day on which the task is due.
+	DueDate *string `json:"dueDate,omitempty"`
 }
 
 // Narrows a list of projects; what is absent does not narrow.
@@ -518,6 +601,32 @@ type RestoreTaskPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// What to change of one of several tasks; what is absent stays as it is.
+type TaskChange struct {
+	// The task's id.
+	ID relay.ID `json:"id"`
+	// The new title, 1 to 500 characters.
+	Title graphql.Omittable[*string] `json:"title,omitempty"`
+	// The new description; null empties it.
+	Description graphql.Omittable[*string] `json:"description,omitempty"`
+	// Where the task stands now.
+	Status graphql.Omittable[*tasksv1.Status] `json:"status,omitempty"`
+	// True makes the status DONE; false makes a DONE task TODO and leaves others.
+	Completed graphql.Omittable[*bool] `json:"completed,omitempty"`
+	// The new priority.
+	Priority graphql.Omittable[*tasksv1.Priority] `json:"priority,omitempty"`
+	// All labels of the task from now on; null takes them all away.
+	Labels graphql.Omittable[[]string] `json:"labels,omitempty"`
+	// Who works on the task from now on; null for nobody.
+	AssigneeID graphql.Omittable[*relay.ID] `json:"assigneeId,omitempty"`
+	// The task that this one is a part of from now on; null for none.
+	ParentID graphql.Omittable[*relay.ID] `json:"parentId,omitempty"`
+	// The day on which the task is due; null for no day.
+	DueDate graphql.Omittable[*string] `json:"dueDate,omitempty"`
+	// Refuses the change when the task no longer has this version.
+	ExpectedVersion *int `json:"expectedVersion,omitempty"`
+}
+
 // Narrows a list of tasks; what is absent does not narrow.
 type TaskFilter struct {
 	// Tasks with any of these statuses.
@@ -548,6 +657,14 @@ type TaskFilter struct {
 	Search *string `json:"search,omitempty"`
 	// True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks.
 	Deleted *bool `json:"deleted,omitempty"`
+}
+
+// What became of one task of several.
+type TaskOutcome struct {
+	// The task afterwards; null when it could not be done.
+	Task *tasksv1.Task `json:"task,omitempty"`
+	// Why it could not be done; empty when it was. Places begin at the input of the mutation.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // What a sign-in gives, as in RFC 6749, section 5.1.
@@ -688,6 +805,29 @@ type UpdateTaskPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The tasks to change.
+type UpdateTasksInput struct {
+	// 1 to 100 changes, each of another task.
+	Tasks []*TaskChange `json:"tasks"`
+	// False makes those changes that can be made, though others can not.
+	Atomic bool `json:"atomic"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of several changes.
+type UpdateTasksPayload struct {
+	// One for each change of the input, in their order; null when none was made.
+	Outcomes []*TaskOutcome `json:"outcomes,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // What to change of an account; what is absent stays as it is.
 type UpdateUserInput struct {
 	// The user's id.
@@ -758,6 +898,10 @@ const (
 	UserErrorCodeIdempotencyKeyReused UserErrorCode = "IDEMPOTENCY_KEY_REUSED"
 	// The first request with this idempotency key is still running: try again shortly.
 	UserErrorCodeInProgress UserErrorCode = "IN_PROGRESS"
+	// One of several things is not there, or the caller may not know of it; for one alone it is a GraphQL error.
+	UserErrorCodeNotFound UserErrorCode = "NOT_FOUND"
+	// One of several things is not the caller's to change; for one alone it is a GraphQL error.
+	UserErrorCodePermissionDenied UserErrorCode = "PERMISSION_DENIED"
 )
 
 var AllUserErrorCode = []UserErrorCode{
@@ -767,11 +911,13 @@ var AllUserErrorCode = []UserErrorCode{
 	UserErrorCodePreconditionRequired,
 	UserErrorCodeIdempotencyKeyReused,
 	UserErrorCodeInProgress,
+	UserErrorCodeNotFound,
+	UserErrorCodePermissionDenied,
 }
 
 func (e UserErrorCode) IsValid() bool {
 	switch e {
-	case UserErrorCodeInvalid, UserErrorCodeConflict, UserErrorCodePreconditionFailed, UserErrorCodePreconditionRequired, UserErrorCodeIdempotencyKeyReused, UserErrorCodeInProgress:
+	case UserErrorCodeInvalid, UserErrorCodeConflict, UserErrorCodePreconditionFailed, UserErrorCodePreconditionRequired, UserErrorCodeIdempotencyKeyReused, UserErrorCodeInProgress, UserErrorCodeNotFound, UserErrorCodePermissionDenied:
 		return true
 	}
 	return false

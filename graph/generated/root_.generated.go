@@ -62,16 +62,20 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("CreateCommentInput", ec.unmarshalInputCreateCommentInput),
 			graphql.NewInputUnmarshaler("CreateProjectInput", ec.unmarshalInputCreateProjectInput),
 			graphql.NewInputUnmarshaler("CreateTaskInput", ec.unmarshalInputCreateTaskInput),
+			graphql.NewInputUnmarshaler("CreateTasksInput", ec.unmarshalInputCreateTasksInput),
 			graphql.NewInputUnmarshaler("CreateUserInput", ec.unmarshalInputCreateUserInput),
 			graphql.NewInputUnmarshaler("DeleteCommentInput", ec.unmarshalInputDeleteCommentInput),
 			graphql.NewInputUnmarshaler("DeleteProjectInput", ec.unmarshalInputDeleteProjectInput),
 			graphql.NewInputUnmarshaler("DeleteTaskInput", ec.unmarshalInputDeleteTaskInput),
 			graphql.NewInputUnmarshaler("DeleteUserInput", ec.unmarshalInputDeleteUserInput),
+			graphql.NewInputUnmarshaler("EndSessionInput", ec.unmarshalInputEndSessionInput),
+			graphql.NewInputUnmarshaler("EndSessionsInput", ec.unmarshalInputEndSessionsInput),
 			graphql.NewInputUnmarshaler("LoginInput", ec.unmarshalInputLoginInput),
 			graphql.NewInputUnmarshaler("LogoutInput", ec.unmarshalInputLogoutInput),
 			graphql.NewInputUnmarshaler("MemberFilter", ec.unmarshalInputMemberFilter),
 			graphql.NewInputUnmarshaler("MemberOrder", ec.unmarshalInputMemberOrder),
 			graphql.NewInputUnmarshaler("MoveTaskInput", ec.unmarshalInputMoveTaskInput),
+			graphql.NewInputUnmarshaler("NewTask", ec.unmarshalInputNewTask),
 			graphql.NewInputUnmarshaler("ProjectFilter", ec.unmarshalInputProjectFilter),
 			graphql.NewInputUnmarshaler("ProjectOrder", ec.unmarshalInputProjectOrder),
 			graphql.NewInputUnmarshaler("RefreshTokensInput", ec.unmarshalInputRefreshTokensInput),
@@ -80,12 +84,14 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("RestoreCommentInput", ec.unmarshalInputRestoreCommentInput),
 			graphql.NewInputUnmarshaler("RestoreProjectInput", ec.unmarshalInputRestoreProjectInput),
 			graphql.NewInputUnmarshaler("RestoreTaskInput", ec.unmarshalInputRestoreTaskInput),
+			graphql.NewInputUnmarshaler("TaskChange", ec.unmarshalInputTaskChange),
 			graphql.NewInputUnmarshaler("TaskFilter", ec.unmarshalInputTaskFilter),
 			graphql.NewInputUnmarshaler("TaskOrder", ec.unmarshalInputTaskOrder),
 			graphql.NewInputUnmarshaler("UpdateCommentInput", ec.unmarshalInputUpdateCommentInput),
 			graphql.NewInputUnmarshaler("UpdateMemberInput", ec.unmarshalInputUpdateMemberInput),
 			graphql.NewInputUnmarshaler("UpdateProjectInput", ec.unmarshalInputUpdateProjectInput),
 			graphql.NewInputUnmarshaler("UpdateTaskInput", ec.unmarshalInputUpdateTaskInput),
+			graphql.NewInputUnmarshaler("UpdateTasksInput", ec.unmarshalInputUpdateTasksInput),
 			graphql.NewInputUnmarshaler("UpdateUserInput", ec.unmarshalInputUpdateUserInput),
 			graphql.NewInputUnmarshaler("UserFilter", ec.unmarshalInputUserFilter),
 			graphql.NewInputUnmarshaler("UserOrder", ec.unmarshalInputUserOrder),
@@ -910,6 +916,10 @@ enum UserErrorCode {
   IDEMPOTENCY_KEY_REUSED
   "The first request with this idempotency key is still running: try again shortly."
   IN_PROGRESS
+  "One of several things is not there, or the caller may not know of it; for one alone it is a GraphQL error."
+  NOT_FOUND
+  "One of several things is not the caller's to change; for one alone it is a GraphQL error."
+  PERMISSION_DENIED
 }
 
 """
@@ -934,6 +944,82 @@ type Query {
 
 "Everything that can be changed. At most 10 changes an operation; they run one after the other."
 type Mutation
+`, BuiltIn: false},
+	{Name: "../schema/session.graphqls", Input: `"One sign-in of the caller's, from which tokens follow until it ends."
+type Session {
+  "A UUID; the ` + "`" + `sid` + "`" + ` of its access tokens. No global id: sessions are no nodes."
+  id: ID!
+  "When its user signed in."
+  createdAt: DateTime!
+  "When it last gave out tokens."
+  lastUsedAt: DateTime!
+  "When its user must sign in again."
+  expiresAt: DateTime!
+  "What the client called itself in User-Agent when it signed in, up to 200 characters; or empty."
+  device: String!
+  "Whether it is the session of this request."
+  current: Boolean!
+}
+
+extend type Query {
+  "The caller's sessions that have not ended, the one used last first; at most 200."
+  sessions: [Session!]
+}
+
+extend type Mutation {
+  "Ends one of the caller's sessions, as signing out does there."
+  endSession(
+    "What to do."
+    input: EndSessionInput!
+  ): EndSessionPayload
+  "Ends all of the caller's sessions, the one of this request too."
+  endSessions(
+    "What to do."
+    input: EndSessionsInput!
+  ): EndSessionsPayload
+}
+
+"The session to end."
+input EndSessionInput {
+  "The session's id, a UUID."
+  id: ID!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the session."
+type EndSessionPayload {
+  "The id of the session that ended; null when none did."
+  endedSessionId: ID
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The sessions to end are all of the caller's."
+input EndSessionsInput {
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the sessions."
+type EndSessionsPayload {
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
 `, BuiltIn: false},
 	{Name: "../schema/task.graphqls", Input: `"One thing to do."
 type Task implements Node {
@@ -1170,6 +1256,16 @@ extend type Mutation {
     "What to do."
     input: MoveTaskInput!
   ): MoveTaskPayload
+  "Adds up to 100 tasks at once: all of them, or none."
+  createTasks(
+    "What to do."
+    input: CreateTasksInput!
+  ): CreateTasksPayload
+  "Changes up to 100 tasks at once: all of them, or none."
+  updateTasks(
+    "What to do."
+    input: UpdateTasksInput!
+  ): UpdateTasksPayload
 }
 
 "The task to add."
@@ -1333,6 +1429,112 @@ type MoveTaskPayload {
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
   clientMutationId: String
+}
+
+"The tasks to add."
+input CreateTasksInput {
+  "1 to 100 tasks."
+  tasks: [NewTask!]!
+  "False adds those that can be added, though others can not."
+  atomic: Boolean! = true
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"One of several tasks to add."
+input NewTask {
+  "The project's id."
+  projectId: ID!
+  "The title, 1 to 500 characters."
+  title: String!
+  "Up to 50000 characters; empty when absent."
+  description: String
+  "TODO when absent."
+  status: TaskStatus
+  "NONE when absent."
+  priority: TaskPriority
+  "Up to 20 of 1 to 50 characters each."
+  labels: [String!]
+  "Who works on the task: a member of the project."
+  assigneeId: ID
+  "The task that this one is a part of, in the same project."
+  parentId: ID
+  "The day on which the task is due."
+  dueDate: Date
+}
+
+"What became of several new tasks."
+type CreateTasksPayload {
+  "One for each task of the input, in their order; null when none was added."
+  outcomes: [TaskOutcome!]
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The tasks to change."
+input UpdateTasksInput {
+  "1 to 100 changes, each of another task."
+  tasks: [TaskChange!]!
+  "False makes those changes that can be made, though others can not."
+  atomic: Boolean! = true
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What to change of one of several tasks; what is absent stays as it is."
+input TaskChange {
+  "The task's id."
+  id: ID!
+  "The new title, 1 to 500 characters."
+  title: String
+  "The new description; null empties it."
+  description: String
+  "Where the task stands now."
+  status: TaskStatus
+  "True makes the status DONE; false makes a DONE task TODO and leaves others."
+  completed: Boolean
+  "The new priority."
+  priority: TaskPriority
+  "All labels of the task from now on; null takes them all away."
+  labels: [String!]
+  "Who works on the task from now on; null for nobody."
+  assigneeId: ID
+  "The task that this one is a part of from now on; null for none."
+  parentId: ID
+  "The day on which the task is due; null for no day."
+  dueDate: Date
+  "Refuses the change when the task no longer has this version."
+  expectedVersion: Int
+}
+
+"What became of several changes."
+type UpdateTasksPayload {
+  "One for each change of the input, in their order; null when none was made."
+  outcomes: [TaskOutcome!]
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of one task of several."
+type TaskOutcome {
+  "The task afterwards; null when it could not be done."
+  task: Task
+  "Why it could not be done; empty when it was. Places begin at the input of the mutation."
+  userErrors: [UserError!]!
 }
 `, BuiltIn: false},
 	{Name: "../schema/user.graphqls", Input: `"An account."
@@ -1815,6 +2017,18 @@ func (ec *executionContext) childFields_CreateTaskPayload(ctx context.Context, f
 	return nil, fmt.Errorf("no field named %q was found under type CreateTaskPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateTasksPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcomes":
+		return ec.fieldContext_CreateTasksPayload_outcomes(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateTasksPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_CreateTasksPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateTasksPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -1873,6 +2087,28 @@ func (ec *executionContext) childFields_DeleteUserPayload(ctx context.Context, f
 		return ec.fieldContext_DeleteUserPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteUserPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EndSessionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "endedSessionId":
+		return ec.fieldContext_EndSessionPayload_endedSessionId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_EndSessionPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_EndSessionPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EndSessionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EndSessionsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_EndSessionsPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_EndSessionsPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EndSessionsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_LoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2103,6 +2339,24 @@ func (ec *executionContext) childFields_RestoreTaskPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type RestoreTaskPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Session_id(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Session_createdAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_Session_lastUsedAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_Session_expiresAt(ctx, field)
+	case "device":
+		return ec.fieldContext_Session_device(ctx, field)
+	case "current":
+		return ec.fieldContext_Session_current(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
+}
+
 func (ec *executionContext) childFields_Task(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2177,6 +2431,16 @@ func (ec *executionContext) childFields_TaskEdge(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type TaskEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_TaskOutcome(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_TaskOutcome_task(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_TaskOutcome_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskOutcome", field.Name)
+}
+
 func (ec *executionContext) childFields_Tokens(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "accessToken":
@@ -2237,6 +2501,18 @@ func (ec *executionContext) childFields_UpdateTaskPayload(ctx context.Context, f
 		return ec.fieldContext_UpdateTaskPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateTaskPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateTasksPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcomes":
+		return ec.fieldContext_UpdateTasksPayload_outcomes(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateTasksPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_UpdateTasksPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateTasksPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

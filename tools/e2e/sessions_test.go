@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/trackway/trackway/tools/system"
 )
 
@@ -45,6 +47,21 @@ func TestASessionThatEndedIsOverAtBothDoors(t *testing.T) {
 		t.Fatalf("sessions: got %v, want the phone's and the present one", sessions)
 	}
 	c.do(http.StatusNoContent, http.MethodDelete, "/api/users/me/sessions/"+as[string](t, sessions[0]["id"])+"/", nil)
+	overWithin5s(t, phone)
+
+	// The same by GraphQL.
+	phone, _ = second()
+	theirs := objects(t, c.query("{ sessions { id createdAt lastUsedAt expiresAt device current } }", nil)["sessions"])
+	for i, s := range c.list("/api/users/me/sessions/") {
+		if diff := cmp.Diff(plain(s), asREST(theirs[i])); diff != "" || len(theirs) != 2 {
+			t.Errorf("sessions (-REST +GraphQL):\n%s", diff)
+		}
+	}
+	ended := as[object](t, c.query("mutation ($id: ID!) { endSession(input: {id: $id}) { endedSessionId } }",
+		object{"id": theirs[0]["id"]})["endSession"])
+	if ended["endedSessionId"] != theirs[0]["id"] {
+		t.Errorf("ending a session: got %v, want its id", ended)
+	}
 	overWithin5s(t, phone)
 
 	// Someone else uses the token of a session a second time.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -77,8 +78,13 @@ func (p *team) plan() (project any) {
 		"priority": "high", "labels": []any{"soil", "hard work"}, "assignee_id": p.memberID, "due_date": "2031-03-01",
 	})
 	p.owner.create("/api/tasks/", object{"project_id": project, "title": "Sow the peas", "parent_id": beds["id"]})
-	p.member.create("/api/tasks/", object{"project_id": project, "title": "Buy a hose — 30 m, grün"})
-	p.member.create("/api/tasks/", object{"project_id": project, "title": "Learn the API"})
+	made = as[object](p.t, p.member.query(`mutation ($project: ID!) { createTasks(input: {idempotencyKey: "two", tasks: [
+		{projectId: $project, title: "Buy a hose — 30 m, grün"}, {projectId: $project, title: "Learn the API"}
+	]}) { outcomes { task { title project { name } } } } }`, object{"project": path("%d", project)})["createTasks"])
+	if got, want := fmt.Sprint(made["outcomes"]), "[map[task:map[project:map[name:Garden] title:Buy a hose — 30 m, grün]] "+
+		"map[task:map[project:map[name:Garden] title:Learn the API]]]"; got != want {
+		p.t.Errorf("two tasks at once: got %s, want %s", got, want)
+	}
 	return project
 }
 
@@ -104,6 +110,34 @@ func (p *team) work(project any) {
 	p.web.do(http.StatusForbidden, http.MethodPatch, last, object{"title": "Mine"})
 	if got, want := len(p.web.list(path("/api/tasks/?project=%d&status=todo", project))), 2; got != want {
 		p.t.Errorf("there are %d tasks to do, want %d", got, want)
+	}
+	changed := as[object](p.t, p.member.query(`mutation ($first: ID!, $second: ID!) { updateTasks(input: {atomic: false, tasks: [
+		{id: $first, priority: LOW}, {id: 1234567, priority: LOW}, {id: $second, priority: LOW, expectedVersion: 9}
+	]}) { outcomes { task { priority } userErrors { code field } } } }`,
+		object{"first": path("%d", tasks[0]["id"]), "second": path("%d", tasks[1]["id"])})["updateTasks"])
+	if got, want := fmt.Sprint(changed["outcomes"]), "[map[task:map[priority:LOW] userErrors:[]] "+
+		"map[task:<nil> userErrors:[map[code:NOT_FOUND field:[input tasks 1]]]] "+
+		"map[task:<nil> userErrors:[map[code:PRECONDITION_FAILED field:[input tasks 2]]]]]"; got != want {
+		p.t.Errorf("three changes at once: got %s, want %s", got, want)
+	}
+	// What is searched for has one order at both doors: the title first, then the description.
+	p.member.do(http.StatusOK, http.MethodPatch, path("/api/tasks/%d/", tasks[0]["id"]), object{"description": "Then learn."})
+	const want = "[Learn the API Dig the beds]"
+	var found []any
+	for _, task := range p.web.list(path("/api/tasks/?project=%d&search=lea", project)) {
+		found = append(found, task["title"])
+	}
+	if got := fmt.Sprint(found); got != want {
+		p.t.Errorf("a search by REST: got %s, want %s", got, want)
+	}
+	found = nil
+	nodes := as[object](p.t, p.web.query(`query ($project: ID!) { tasks(projectId: $project, filter: {search: "lea"}) { nodes { title } } }`,
+		object{"project": path("%d", project)})["tasks"])["nodes"]
+	for _, task := range objects(p.t, nodes) {
+		found = append(found, task["title"])
+	}
+	if got := fmt.Sprint(found); got != want {
+		p.t.Errorf("a search by GraphQL: got %s, want %s", got, want)
 	}
 }
 
