@@ -1,0 +1,290 @@
+package access
+
+import (
+	"context"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+)
+
+// row says what some operations take. Every operation of the OpenAPI document, every field of GraphQL's root types and
+// every other field with arguments has at least one; a test fails for those that have none.
+type row struct {
+	about    string // beside the names, if they have several rows
+	rest     string // ids of the OpenAPI document, separated by spaces
+	graphql  string // Type.field, separated by spaces
+	rule     rule
+	open     bool // nobody need sign in
+	anywhere bool // it is about no project
+	with     want
+	// before prepares the scene, in the name of the owner or of the comment's author.
+	before func(ctx context.Context, w *world, s scene) error
+	// spends is for what ends the caller's own account or session: each caller gets one to lose.
+	spends bool
+}
+
+// rule is what becomes of it: the code of what goes wrong, or "". It asks the policy table.
+type rule func(c caller, at place) errs.Code
+
+// caller is who asks.
+type caller struct {
+	name   string
+	user   int64
+	role   auth.Role // as a member of the scene's project
+	admin  bool      // a global one
+	token  string
+	always errs.Code // what comes of everything that the caller asks for; "" if that depends
+}
+
+// in is the caller's role in the project.
+func (c caller) in(at place) auth.Role { return auth.RoleIn(c.role, at.public, c.admin) }
+
+// has is for what takes a permission in the project, be it archived or not.
+func has(p auth.Permission) rule {
+	return func(c caller, at place) errs.Code { return code(c.in(at).Require(p, "thing")) }
+}
+
+// takes is for what takes a permission in the project, and a project that is not archived if the table says so.
+func takes(p auth.Permission) rule {
+	return then(has(p), func(_ caller, at place) errs.Code { return code(p.RequireInUse(at.archived)) })
+}
+
+func code(err error) errs.Code {
+	if err == nil {
+		return ""
+	}
+	return errs.From(err).Code
+}
+
+// then is for what takes all of the rules, of which the first that fails counts.
+func then(rules ...rule) rule {
+	return func(c caller, at place) errs.Code {
+		for _, r := range rules {
+			if code := r(c, at); code != "" {
+				return code
+			}
+		}
+		return ""
+	}
+}
+
+// always is for what is answered so to everybody.
+func always(code errs.Code) rule { return func(caller, place) errs.Code { return code } }
+
+// governs is for what only global admins may do.
+func governs(c caller, _ place) errs.Code {
+	return code(auth.RequireAdmin(auth.WithCaller(context.Background(), &auth.Caller{Admin: c.admin})))
+}
+
+// isMember is for what only members can do, as it is about their own place in the project.
+func isMember(c caller, _ place) errs.Code {
+	if c.role == auth.NoRole {
+		return errs.NotFound
+	}
+	return ""
+}
+
+// notOwner is for what a project's owner can not do: the project would be without one.
+func notOwner(c caller, _ place) errs.Code {
+	if c.role == auth.Owner {
+		return errs.Conflict
+	}
+	return ""
+}
+
+// trashed is for a project in the trash, which only its owner knows of.
+func trashed(c caller, at place) errs.Code {
+	if !c.in(at).Allows(auth.DeleteProject) {
+		return errs.NotFound
+	}
+	return ""
+}
+
+// table is the table of rows.
+func table() []row {
+	var (
+		anybody = always("")
+		read    = takes(auth.ReadProject)
+		title   = want{"title": "New"}
+		body    = want{"body": "New"}
+		other   = want{"id": from("other"), "body": "New"} // somebody else's comment
+		owner   = want{"user_id": from("owner"), "role": enum("viewer")}
+	)
+	return []row{
+		// Nobody need sign in.
+		{rest: "getIndex", open: true, anywhere: true, rule: always("")},
+		{rest: "register", graphql: "Mutation.register", open: true, anywhere: true, rule: always("")},
+		{rest: "login", graphql: "Mutation.login", open: true, anywhere: true, rule: always(""), spends: true},
+		{rest: "refreshTokens", graphql: "Mutation.refreshTokens", open: true, anywhere: true, rule: always(""), spends: true},
+
+		// The caller's own.
+		{rest: "getMe", graphql: "Query.viewer", anywhere: true, rule: anybody},
+		{rest: "updateMe replaceMe", anywhere: true, rule: anybody, with: want{"name": "New"}, spends: true},
+		{rest: "deleteMe", anywhere: true, rule: anybody, spends: true},
+		{rest: "logout", graphql: "Mutation.logout", anywhere: true, rule: anybody, spends: true},
+		{rest: "changePassword", graphql: "Mutation.changePassword", anywhere: true, rule: anybody, spends: true},
+		{rest: "listSessions", anywhere: true, rule: anybody, spends: true},
+		{rest: "deleteSession", anywhere: true, rule: anybody, spends: true},
+		{rest: "deleteSessions", anywhere: true, rule: anybody, spends: true},
+
+		// Users.
+		{rest: "listUsers", graphql: "Query.users", anywhere: true, rule: anybody},
+		{rest: "getUser", graphql: "Query.user", anywhere: true, rule: anybody},
+		{rest: "createUser", graphql: "Mutation.createUser", anywhere: true, rule: governs},
+		{
+			about: "another's", rest: "updateUser replaceUser", graphql: "Mutation.updateUser", anywhere: true,
+			rule: governs, with: want{"name": "New"},
+		},
+		{
+			about: "one's own name", rest: "updateUser replaceUser", graphql: "Mutation.updateUser", anywhere: true,
+			rule: anybody, with: want{"id": from("caller"), "name": "New"}, spends: true,
+		},
+		{
+			about: "one's own role", rest: "updateUser replaceUser", graphql: "Mutation.updateUser", anywhere: true,
+			rule: governs, with: want{"id": from("caller"), "name": "New", "role": enum("admin")}, spends: true,
+		},
+		{
+			about: "another", rest: "deleteUser", graphql: "Mutation.deleteUser", anywhere: true, rule: governs,
+			before: func(ctx context.Context, w *world, s scene) error {
+				u, err := w.register(ctx, "deleted")
+				s["user"] = u.GetId()
+				return err
+			},
+		},
+		{
+			about: "oneself", rest: "deleteUser", graphql: "Mutation.deleteUser", anywhere: true, rule: anybody,
+			with: want{"id": from("caller")}, spends: true,
+		},
+
+		// Projects.
+		{rest: "listProjects", graphql: "Query.projects", anywhere: true, rule: anybody},
+		{rest: "createProject", graphql: "Mutation.createProject", anywhere: true, rule: anybody},
+		{rest: "getProject", graphql: "Query.project", rule: read},
+		{
+			rest: "updateProject replaceProject", graphql: "Mutation.updateProject", rule: takes(auth.UpdateProject),
+			with: want{"name": "New", "archived": from("archived")},
+		},
+		{
+			about: "to take it into use", rest: "updateProject replaceProject", graphql: "Mutation.updateProject",
+			rule: has(auth.UpdateProject), with: want{"name": "New", "archived": false},
+		},
+		{rest: "deleteProject", graphql: "Mutation.deleteProject", rule: takes(auth.DeleteProject)},
+		{
+			about: "that is not deleted", rest: "restoreProject", graphql: "Mutation.restoreProject",
+			rule: takes(auth.DeleteProject),
+		},
+		{
+			about: "in the trash", rest: "restoreProject", graphql: "Mutation.restoreProject", rule: trashed,
+			before: func(ctx context.Context, w *world, s scene) error {
+				_, err := w.projects.DeleteProject(ctx, &projectsv1.DeleteProjectRequest{Id: s.id("project")})
+				return err
+			},
+		},
+
+		// Members.
+		{rest: "listMembers", graphql: "Project.members", rule: read},
+		{rest: "getMember", rule: read},
+		{
+			rest: "createMember", graphql: "Mutation.addMember", rule: takes(auth.ManageMembers),
+			with: want{"user_id": from("newcomer")},
+		},
+		{
+			rest: "updateMember replaceMember", graphql: "Mutation.updateMember", rule: takes(auth.ManageMembers),
+			with: want{"role": enum("viewer")},
+		},
+		{
+			about: "to the owner", rest: "updateMember replaceMember", graphql: "Mutation.updateMember",
+			rule: then(takes(auth.ManageMembers), takes(auth.ManageOwners)), with: want{"role": enum("owner")},
+		},
+		{
+			about: "who is the owner", rest: "updateMember replaceMember", graphql: "Mutation.updateMember",
+			rule: then(takes(auth.ManageMembers), always(errs.Conflict)), with: owner,
+		},
+		{rest: "deleteMember", graphql: "Mutation.removeMember", rule: takes(auth.ManageMembers)},
+		{
+			about: "who is the owner", rest: "deleteMember", graphql: "Mutation.removeMember", with: owner,
+			rule: func(c caller, at place) errs.Code {
+				if c.role == auth.Owner {
+					return errs.Conflict
+				}
+				return then(takes(auth.ManageMembers), always(errs.Conflict))(c, at)
+			},
+		},
+		{
+			about: "who is the caller", rest: "deleteMember", graphql: "Mutation.removeMember",
+			rule: then(read, isMember, notOwner), with: want{"user_id": from("caller")},
+		},
+
+		// Tasks.
+		{rest: "listTasks", graphql: "Query.tasks", anywhere: true, rule: anybody},
+		{about: "of a project", rest: "listTasks", rule: read, with: want{"project": from("project")}},
+		{about: "of a project", graphql: "Query.tasks", rule: read, with: want{"project_id": from("project")}},
+		{
+			about: "in the trash", rest: "listProjectTasks", rule: has(auth.DeleteTasks), with: want{"trash": true},
+		},
+		{rest: "listProjectTasks", graphql: "Project.tasks", rule: read},
+		{rest: "getTask", graphql: "Query.task Task.subtasks", rule: read},
+		{graphql: "Query.node", rule: read, with: want{"id": from("global")}},
+		{graphql: "Query.nodes", rule: read, with: want{"ids": from("global")}},
+		{rest: "createTask createProjectTask bulkCreateTasks", graphql: "Mutation.createTask", rule: takes(auth.WriteTasks)},
+		{
+			rest: "updateTask replaceTask bulkUpdateTasks", graphql: "Mutation.updateTask", rule: takes(auth.WriteTasks),
+			with: title,
+		},
+		{rest: "deleteTask", graphql: "Mutation.deleteTask", rule: takes(auth.DeleteTasks)},
+		{
+			rest: "restoreTask", graphql: "Mutation.restoreTask", rule: takes(auth.DeleteTasks),
+			before: func(ctx context.Context, w *world, s scene) error {
+				_, err := w.tasks.DeleteTask(ctx, &tasksv1.DeleteTaskRequest{Id: s.id("task")})
+				return err
+			},
+		},
+		{
+			rest: "moveTask", graphql: "Mutation.moveTask", rule: takes(auth.WriteTasks),
+			with: want{"before_id": from("first")},
+		},
+
+		// Comments.
+		{rest: "listComments", graphql: "Query.comments", anywhere: true, rule: anybody},
+		{about: "on a task", rest: "listComments", rule: read, with: want{"task": from("task")}},
+		{about: "on a task", graphql: "Query.comments", rule: read, with: want{"task_id": from("task")}},
+		{
+			about: "in the trash", rest: "listTaskComments", rule: has(auth.WriteComments), with: want{"trash": true},
+		},
+		{rest: "listTaskComments", graphql: "Task.comments", rule: read},
+		{rest: "getComment", graphql: "Query.comment", rule: read},
+		{
+			rest: "createComment createTaskComment", graphql: "Mutation.createComment", rule: takes(auth.WriteComments),
+		},
+		{
+			about: "one's own", rest: "updateComment replaceComment", graphql: "Mutation.updateComment",
+			rule: takes(auth.WriteComments), with: body,
+		},
+		{
+			about: "another's", rest: "updateComment replaceComment", graphql: "Mutation.updateComment",
+			rule: then(takes(auth.WriteComments), always(errs.Denied)), with: other,
+		},
+		{about: "one's own", rest: "deleteComment", graphql: "Mutation.deleteComment", rule: takes(auth.WriteComments)},
+		{
+			about: "another's", rest: "deleteComment", graphql: "Mutation.deleteComment",
+			rule: then(takes(auth.WriteComments), takes(auth.ModerateComment)), with: other,
+		},
+		{
+			about: "one's own", rest: "restoreComment", graphql: "Mutation.restoreComment", rule: takes(auth.WriteComments),
+			before: func(ctx context.Context, w *world, s scene) error {
+				_, err := w.tasks.DeleteComment(ctx, &tasksv1.DeleteCommentRequest{Id: s.id("comment")})
+				return err
+			},
+		},
+		{
+			about: "another's", rest: "restoreComment", graphql: "Mutation.restoreComment", with: want{"id": from("other")},
+			rule: then(takes(auth.WriteComments), takes(auth.ModerateComment)),
+			before: func(ctx context.Context, w *world, s scene) error {
+				_, err := w.tasks.DeleteComment(ctx, &tasksv1.DeleteCommentRequest{Id: s.id("other")})
+				return err
+			},
+		},
+	}
+}
