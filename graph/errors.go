@@ -61,6 +61,9 @@ func (s *server) present(ctx context.Context, err error) *gqlerror.Error {
 	if len(e.Fields) > 0 {
 		shown.Extensions["fields"] = fields(e.Fields)
 	}
+	if e.Scope != "" {
+		shown.Extensions["scope"] = e.Scope
+	}
 	if e.Retry > 0 {
 		shown.Extensions["retry_after"] = e.Retry.Seconds()
 	}

@@ -35,6 +35,15 @@ func (f *form) optionalID(name string, id *relay.ID, typ string) *int64 {
 	return &k
 }
 
+// ids reads the ids of a type.
+func (f *form) ids(name string, ids []*relay.ID, typ string) []int64 {
+	keys := make([]int64, 0, len(ids))
+	for _, id := range ids {
+		keys = append(keys, f.id(name, *id, typ))
+	}
+	return keys
+}
+
 // version reads the version that the caller has seen; 0 is none.
 func (f *form) version(v *int) int64 {
 	f.That(v == nil || *v > 0, "expected_version", "must be at least 1")
@@ -112,6 +121,14 @@ func (r *mutationResolver) admit(ctx context.Context) error {
 
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// some is the text, or nil if there is none.
+func some(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 // deleted is the id of what a mutation deleted, or nil if it did not.

@@ -93,6 +93,35 @@ type CreateCommentPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// The token to make.
+type CreatePersonalAccessTokenInput struct {
+	// What it is for, 1 to 100 characters.
+	Name string `json:"name"`
+	// What it may be used for; at least one.
+	Scopes []string `json:"scopes"`
+	// The ids of the projects that it is limited to, at most 100; all that its user may see when absent.
+	ProjectIds []*relay.ID `json:"projectIds,omitempty"`
+	// When it ends; in 30 days when absent.
+	ExpiresAt *timestamppb.Timestamp `json:"expiresAt,omitempty"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer, without the secret, and
+	// changes nothing. 1 to 255 printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The new token.
+type CreatePersonalAccessTokenPayload struct {
+	// The token; null when the change was not made.
+	PersonalAccessToken *usersv1.Token `json:"personalAccessToken,omitempty"`
+	// What it is sent as. Null when the change was not made, or when this is the answer to a retry.
+	Secret *string `json:"secret,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // The project to make.
 type CreateProjectInput struct {
 	// The name, 1 to 200 characters.
@@ -226,6 +255,27 @@ type DeleteCommentInput struct {
 type DeleteCommentPayload struct {
 	// The global id of the deleted comment; null when nothing was deleted.
 	DeletedCommentID *relay.ID `json:"deletedCommentId,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The token to end.
+type DeletePersonalAccessTokenInput struct {
+	// The token's id.
+	ID relay.ID `json:"id"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the token.
+type DeletePersonalAccessTokenPayload struct {
+	// The global id of the token that ended; null when none did.
+	DeletedPersonalAccessTokenID *relay.ID `json:"deletedPersonalAccessTokenId,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.

@@ -60,11 +60,13 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("CommentFilter", ec.unmarshalInputCommentFilter),
 			graphql.NewInputUnmarshaler("CommentOrder", ec.unmarshalInputCommentOrder),
 			graphql.NewInputUnmarshaler("CreateCommentInput", ec.unmarshalInputCreateCommentInput),
+			graphql.NewInputUnmarshaler("CreatePersonalAccessTokenInput", ec.unmarshalInputCreatePersonalAccessTokenInput),
 			graphql.NewInputUnmarshaler("CreateProjectInput", ec.unmarshalInputCreateProjectInput),
 			graphql.NewInputUnmarshaler("CreateTaskInput", ec.unmarshalInputCreateTaskInput),
 			graphql.NewInputUnmarshaler("CreateTasksInput", ec.unmarshalInputCreateTasksInput),
 			graphql.NewInputUnmarshaler("CreateUserInput", ec.unmarshalInputCreateUserInput),
 			graphql.NewInputUnmarshaler("DeleteCommentInput", ec.unmarshalInputDeleteCommentInput),
+			graphql.NewInputUnmarshaler("DeletePersonalAccessTokenInput", ec.unmarshalInputDeletePersonalAccessTokenInput),
 			graphql.NewInputUnmarshaler("DeleteProjectInput", ec.unmarshalInputDeleteProjectInput),
 			graphql.NewInputUnmarshaler("DeleteTaskInput", ec.unmarshalInputDeleteTaskInput),
 			graphql.NewInputUnmarshaler("DeleteUserInput", ec.unmarshalInputDeleteUserInput),
@@ -1537,6 +1539,125 @@ type TaskOutcome {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/token.graphqls", Input: `"A personal access token: what a script has instead of a password. It can do what its scopes are for, where its user can."
+type PersonalAccessToken {
+  "The global id. Tokens are reached through their user's list, not through ` + "`" + `node` + "`" + `."
+  id: ID!
+  "The id that the REST API uses."
+  databaseId: Int64!
+  "When it was made."
+  createdAt: DateTime!
+  "What it is for."
+  name: String!
+  "What it may be used for. Whoever may write may read."
+  scopes: [TokenScope!]!
+  "The ids, as the REST API uses them, of the projects that it is limited to; empty for all that its user may see."
+  projectIds: [Int64!]!
+  "When it ends."
+  expiresAt: DateTime!
+  "When it was used last, to about ten minutes; null when it never was."
+  lastUsedAt: DateTime
+}
+
+"What a personal access token may be used for."
+enum TokenScope {
+  "Read projects and their members."
+  PROJECTS_READ
+  "Write projects and their members."
+  PROJECTS_WRITE
+  "Read tasks."
+  TASKS_READ
+  "Write tasks."
+  TASKS_WRITE
+  "Read comments."
+  COMMENTS_READ
+  "Write comments."
+  COMMENTS_WRITE
+  "Read users."
+  USERS_READ
+  "Write users, but for what they sign in with and what they are."
+  USERS_WRITE
+  "Leaves an administrator one; alone it is for nothing."
+  ADMIN
+}
+
+extend type Query {
+  "The caller's personal access tokens that have not ended, the newest first; at most 100."
+  personalAccessTokens: [PersonalAccessToken!]
+  "One of the caller's personal access tokens."
+  personalAccessToken(
+    "The token's id."
+    id: ID!
+  ): PersonalAccessToken
+}
+
+extend type Mutation {
+  "Makes a personal access token, whose secret is shown this once."
+  createPersonalAccessToken(
+    "What to do."
+    input: CreatePersonalAccessTokenInput!
+  ): CreatePersonalAccessTokenPayload
+  "Ends a personal access token: it stops working within five seconds."
+  deletePersonalAccessToken(
+    "What to do."
+    input: DeletePersonalAccessTokenInput!
+  ): DeletePersonalAccessTokenPayload
+}
+
+"The token to make."
+input CreatePersonalAccessTokenInput {
+  "What it is for, 1 to 100 characters."
+  name: String!
+  "What it may be used for; at least one."
+  scopes: [TokenScope!]!
+  "The ids of the projects that it is limited to, at most 100; all that its user may see when absent."
+  projectIds: [ID!]
+  "When it ends; in 30 days when absent."
+  expiresAt: DateTime
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer, without the secret, and
+  changes nothing. 1 to 255 printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The new token."
+type CreatePersonalAccessTokenPayload {
+  "The token; null when the change was not made."
+  personalAccessToken: PersonalAccessToken
+  "What it is sent as. Null when the change was not made, or when this is the answer to a retry."
+  secret: String
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The token to end."
+input DeletePersonalAccessTokenInput {
+  "The token's id."
+  id: ID!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the token."
+type DeletePersonalAccessTokenPayload {
+  "The global id of the token that ended; null when none did."
+  deletedPersonalAccessTokenId: ID
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+`, BuiltIn: false},
 	{Name: "../schema/user.graphqls", Input: `"An account."
 type User implements Node {
   "The global id."
@@ -1993,6 +2114,20 @@ func (ec *executionContext) childFields_CreateCommentPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type CreateCommentPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreatePersonalAccessTokenPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "personalAccessToken":
+		return ec.fieldContext_CreatePersonalAccessTokenPayload_personalAccessToken(ctx, field)
+	case "secret":
+		return ec.fieldContext_CreatePersonalAccessTokenPayload_secret(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreatePersonalAccessTokenPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_CreatePersonalAccessTokenPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreatePersonalAccessTokenPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateProjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "project":
@@ -2051,6 +2186,18 @@ func (ec *executionContext) childFields_DeleteCommentPayload(ctx context.Context
 		return ec.fieldContext_DeleteCommentPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteCommentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeletePersonalAccessTokenPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedPersonalAccessTokenId":
+		return ec.fieldContext_DeletePersonalAccessTokenPayload_deletedPersonalAccessTokenId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeletePersonalAccessTokenPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_DeletePersonalAccessTokenPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeletePersonalAccessTokenPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DeleteProjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2205,6 +2352,28 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 		return ec.fieldContext_PageInfo_endCursor(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
+func (ec *executionContext) childFields_PersonalAccessToken(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_PersonalAccessToken_id(ctx, field)
+	case "databaseId":
+		return ec.fieldContext_PersonalAccessToken_databaseId(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_PersonalAccessToken_createdAt(ctx, field)
+	case "name":
+		return ec.fieldContext_PersonalAccessToken_name(ctx, field)
+	case "scopes":
+		return ec.fieldContext_PersonalAccessToken_scopes(ctx, field)
+	case "projectIds":
+		return ec.fieldContext_PersonalAccessToken_projectIds(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_PersonalAccessToken_expiresAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_PersonalAccessToken_lastUsedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PersonalAccessToken", field.Name)
 }
 
 func (ec *executionContext) childFields_Project(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -19,6 +19,7 @@ const (
 	Member  = "Member"
 	Task    = "Task"
 	Comment = "Comment"
+	Token   = "PersonalAccessToken"
 )
 
 // ID is a value of the GraphQL type ID: a global id, or the plain integer that the REST API uses.
@@ -46,7 +47,7 @@ func ParseID(s string) (ID, error) {
 	if err == nil {
 		typ, digits, _ := strings.Cut(string(text), ":")
 		switch typ {
-		case User, Project, Member, Task, Comment:
+		case User, Project, Member, Task, Comment, Token:
 			if key, ok := parseKey(digits); ok {
 				return ID{typ, key}, nil
 			}

@@ -1,11 +1,13 @@
 package scalar
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
@@ -32,6 +34,21 @@ func read[E protoreflect.Enum](in any, prefix string) (E, error) {
 	}
 	e, _ := zero.Type().New(v.Number()).(E)
 	return e, nil
+}
+
+// MarshalTokenScope writes a scope, such as tasks:read, as TASKS_READ.
+func MarshalTokenScope(s string) graphql.Marshaler {
+	return graphql.MarshalString(strings.ToUpper(strings.ReplaceAll(s, ":", "_")))
+}
+
+// UnmarshalTokenScope reads a scope.
+func UnmarshalTokenScope(v any) (string, error) {
+	s, _ := v.(string)
+	s = strings.ToLower(strings.ReplaceAll(s, "_", ":"))
+	if !slices.Contains(auth.Scopes(), auth.Scope(s)) {
+		return "", errs.New(errs.Invalid, "There is no such value.")
+	}
+	return s, nil
 }
 
 // MarshalUserRole writes a users.v1.Role.

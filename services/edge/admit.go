@@ -17,10 +17,10 @@ import (
 // admit says who is calling and whether they may call now. A token that is not good is counted against the address, so
 // that trying tokens is limited, and then refused, even where none is needed: an app learns at once that it must
 // renew it.
-func admit(next http.Handler, verifier *auth.Verifier, rates *rates, proxies []netip.Prefix) http.Handler {
+func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, err := authenticate(r.Context(), verifier, r.Header)
 		address := "address:" + clientAddress(r, proxies)
+		caller, err := tokens.authenticate(r.Context(), r.Header, address)
 		key := address
 		signIn := strings.HasPrefix(r.URL.Path, "/api/auth/")
 		if caller != nil && !signIn {
@@ -46,7 +46,7 @@ func admit(next http.Handler, verifier *auth.Verifier, rates *rates, proxies []n
 }
 
 // authenticate gives the caller, or nil when nobody says who they are.
-func authenticate(ctx context.Context, verifier *auth.Verifier, h http.Header) (*auth.Caller, error) {
+func (a *authenticator) authenticate(ctx context.Context, h http.Header, address string) (*auth.Caller, error) {
 	sent := h["Authorization"]
 	if len(sent) == 0 {
 		return nil, nil //nolint:nilnil // nobody is no error
@@ -56,7 +56,7 @@ func authenticate(ctx context.Context, verifier *auth.Verifier, h http.Header) (
 		return nil, errs.New(errs.Unauthenticated, "The header Authorization must be Bearer and a token.").
 			Because(rest.ErrBadToken)
 	}
-	caller, err := verifier.Verify(ctx, token)
+	caller, err := a.caller(ctx, token, address)
 	if errs.Is(err, errs.Unauthenticated) {
 		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").Because(rest.ErrBadToken)
 	}

@@ -61,6 +61,8 @@ type services struct {
 	calls []call
 	fail  error
 	keys  map[string]bool
+
+	grants map[string]auth.Grant // by personal access token
 }
 
 type call struct {
@@ -121,7 +123,7 @@ func newWorld(tb testing.TB, changes ...func(*Config)) *world {
 	w.Fake(tb, "users", func(s *grpc.Server) { usersv1.RegisterUsersServiceServer(s, w.fake) },
 		usersv1.UsersService_GetKeys_FullMethodName, usersv1.UsersService_Login_FullMethodName,
 		usersv1.UsersService_Register_FullMethodName, usersv1.UsersService_RefreshTokens_FullMethodName,
-		usersv1.UsersService_ListRevocations_FullMethodName)
+		usersv1.UsersService_ListRevocations_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName)
 	w.Fake(tb, "projects", func(s *grpc.Server) { projectsv1.RegisterProjectsServiceServer(s, w.fake) })
 	w.Fake(tb, "tasks", func(s *grpc.Server) { tasksv1.RegisterTasksServiceServer(s, w.fake) })
 	w.url = w.serve(changes...)
@@ -303,6 +305,31 @@ func (*services) DeleteSessions(context.Context, *usersv1.DeleteSessionsRequest)
 
 func (*services) ListRevocations(context.Context, *usersv1.ListRevocationsRequest) (*usersv1.ListRevocationsResponse, error) {
 	return &usersv1.ListRevocationsResponse{}, nil
+}
+
+func fakeToken() *usersv1.Token {
+	return &usersv1.Token{
+		Id: 1, Version: 1, CreatedAt: when(), UserId: 7, Name: "Report", Scopes: []string{"tasks:read"}, ProjectIds: []int64{1},
+		ExpiresAt: when(), LastUsedAt: when(),
+	}
+}
+
+func (*services) CreateToken(context.Context, *usersv1.CreateTokenRequest) (*usersv1.Token, error) {
+	t := fakeToken()
+	t.Secret = "twk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG000000"
+	return t, nil
+}
+
+func (*services) GetToken(context.Context, *usersv1.GetTokenRequest) (*usersv1.Token, error) {
+	return fakeToken(), nil
+}
+
+func (*services) ListTokens(context.Context, *usersv1.ListTokensRequest) (*usersv1.ListTokensResponse, error) {
+	return &usersv1.ListTokensResponse{Tokens: []*usersv1.Token{fakeToken()}}, nil
+}
+
+func (*services) DeleteToken(context.Context, *usersv1.DeleteTokenRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
 }
 
 func (*services) GetUser(context.Context, *usersv1.GetUserRequest) (*usersv1.User, error) {

@@ -50,7 +50,7 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 	}), c.ended)
 	h := guide(r)
 	h = lengths(h)
-	h = admit(h, verifier, limits, cfg.Proxies)
+	h = admit(h, newAuthenticator(verifier, c.users, limits), limits, cfg.Proxies)
 	h = deadline(h, cfg.Timeout)
 	h = recovery(h, env.Log)
 	h = atOnce(h, cfg.Concurrency)

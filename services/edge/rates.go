@@ -95,11 +95,16 @@ type addressKey struct{}
 
 // signIn counts a register or login at the GraphQL door, against the same limit as those of REST.
 func (s *rates) signIn(ctx context.Context) error {
-	if s.signIns.limit.Rate == 0 {
+	address, _ := ctx.Value(addressKey{}).(string)
+	return s.count(ctx, &s.signIns, address)
+}
+
+// count takes one of what is left, and is an error when there is none.
+func (s *rates) count(ctx context.Context, p *policy, key string) error {
+	if p.limit.Rate == 0 {
 		return nil
 	}
-	address, _ := ctx.Value(addressKey{}).(string)
-	return s.signIns.refusal(s.ask(ctx, &s.signIns, address, 1))
+	return p.refusal(s.ask(ctx, p, key, 1))
 }
 
 // refusal is nil for a request that may pass, which those that nobody could count may too.

@@ -291,7 +291,7 @@ func (o *operation) badBodies() []bad {
 		case "boolean":
 			wrong = append(wrong, `"true"`, `1`, `0`)
 		case "array":
-			wrong = append(wrong, `"x"`, `[1]`, `[""]`)
+			wrong = append(wrong, `"x"`, `[{}]`, `[""]`)
 		}
 		if s.MaxLength != nil {
 			wrong = append(wrong, `"`+strings.Repeat("ä", *s.MaxLength+1)+`"`)

@@ -70,7 +70,7 @@ func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjects
 	p, err := s.store.list(ctx, projectFilter{
 		userID: auth.CallerFrom(ctx).UserID, public: req.GetVisibility() == projectsv1.Visibility_VISIBILITY_PUBLIC,
 		role: auth.Role(req.GetRole()), archived: req.Archived, search: req.GetSearch(),
-		deleted: req.GetDeleted(),
+		deleted: req.GetDeleted(), among: auth.CallerFrom(ctx).Projects,
 	}, q)
 	if err != nil {
 		return nil, err
@@ -87,6 +87,9 @@ func (s *service) CreateProject(ctx context.Context, req *projectsv1.CreateProje
 	}
 	if err := p.check(); err != nil {
 		return nil, err
+	}
+	if auth.CallerFrom(ctx).Projects != nil {
+		return nil, errs.New(errs.Denied, "The token is limited to certain projects, and can not make another.")
 	}
 	if err := s.store.create(ctx, p); err != nil {
 		return nil, err
@@ -213,6 +216,9 @@ func (s *service) ListAccess(ctx context.Context, _ *projectsv1.ListAccessReques
 	}
 	answer := &projectsv1.ListAccessResponse{}
 	for _, p := range projects {
+		if !p.role(ctx).Allows(auth.ReadProject) {
+			continue
+		}
 		answer.Access = append(answer.Access, p.access(ctx))
 	}
 	return answer, nil
@@ -239,9 +245,13 @@ func (s *service) readable(ctx context.Context, ids []int64, field string, most 
 	return slices.DeleteFunc(found, func(p *project) bool { return !p.role(ctx).Allows(auth.ReadProject) }), err
 }
 
-// role is what the caller is in the project.
+// role is what the caller is in the project, which is nothing by a token that is not for it.
 func (p *project) role(ctx context.Context) auth.Role {
-	return auth.RoleIn(p.Role, p.Visibility == projectsv1.Visibility_VISIBILITY_PUBLIC, auth.CallerFrom(ctx).Admin)
+	c := auth.CallerFrom(ctx)
+	if !c.InProject(p.ID) {
+		return auth.NoRole
+	}
+	return auth.RoleIn(p.Role, p.Visibility == projectsv1.Visibility_VISIBILITY_PUBLIC, c.Admin)
 }
 
 func (p *project) archived() bool { return !p.ArchivedAt.IsZero() }

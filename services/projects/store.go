@@ -56,7 +56,8 @@ type projectFilter struct {
 	role     auth.Role
 	archived *bool
 	search   string
-	deleted  bool // the user's own deleted projects, and not the live ones
+	deleted  bool    // the user's own deleted projects, and not the live ones
+	among    []int64 // nil is all
 }
 
 // list gives one page of projects.
@@ -77,6 +78,9 @@ func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project
 	}
 	if f.archived != nil {
 		sel = sel.Where("(p.archived_at IS NOT NULL) = ?", *f.archived)
+	}
+	if f.among != nil {
+		sel = sel.Where("p.id = ANY(?)", pgdialect.Array(f.among))
 	}
 	p, err := q.Select(ctx, page.Search(sel, f.search))
 	return p, postgres.Error(err, "project")

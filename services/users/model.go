@@ -1,6 +1,7 @@
 package users
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -100,6 +101,35 @@ func (s *session) event(happened string) events.Event {
 	return events.Event{
 		Type: "session." + happened, SubjectID: s.UserID, Version: max(s.Version, 1),
 		Payload: &usersv1.Session{Id: s.ID, UserId: s.UserID},
+	}
+}
+
+// token is a row of tokens: a personal access token.
+type token struct {
+	bun.BaseModel `bun:"table:tokens,alias:t"`
+
+	ID         int64     `bun:",pk,autoincrement"`
+	Version    int64     `bun:",nullzero,default:1"`
+	CreatedAt  time.Time `bun:",nullzero,default:now()"`
+	UserID     int64
+	Name       string
+	Hash       []byte   // SHA-256 of the secret
+	Scopes     []string `bun:",array"`
+	ProjectIDs []int64  `bun:"project_ids,array,nullzero"`
+	ExpiresAt  time.Time
+	LastUsedAt time.Time `bun:",nullzero"`
+	RevokedAt  time.Time `bun:",nullzero"`
+}
+
+// sid is the `sid` of the token's access tokens, which no session has.
+func (t *token) sid() string { return "token:" + strconv.FormatInt(t.ID, 10) }
+
+// event is what happened to the token: "created" or "revoked". Its subject is the user; one that tells no token is about
+// all that the user had.
+func (t *token) event(happened string) events.Event {
+	return events.Event{
+		Type: "token." + happened, SubjectID: t.UserID, Version: max(t.Version, 1),
+		Payload: &usersv1.Token{Id: t.ID, UserId: t.UserID},
 	}
 }
 

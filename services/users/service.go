@@ -33,10 +33,11 @@ const (
 type service struct {
 	usersv1.UnimplementedUsersServiceServer
 
-	store      store
-	hasher     *hasher
-	issuer     *auth.Issuer
-	refreshTTL time.Duration
+	store       store
+	hasher      *hasher
+	issuer      *auth.Issuer
+	refreshTTL  time.Duration
+	tokenMaxTTL time.Duration
 }
 
 // Register makes an account for whoever asks.
@@ -107,6 +108,11 @@ func (s *service) CreateUser(ctx context.Context, req *usersv1.CreateUserRequest
 	}
 	if err := auth.RequireAdmin(ctx); err != nil {
 		return nil, err
+	}
+	if u.Role != usersv1.Role_ROLE_USER {
+		if err := auth.RequireSession(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.create(ctx, u, req.GetPassword()); err != nil {
 		return nil, err
@@ -186,7 +192,7 @@ func (u *user) governs() bool { return u.Role == usersv1.Role_ROLE_ADMIN && u.Ac
 func (u *user) signOut(ctx context.Context, before *user) signOut {
 	switch {
 	case before.Active && !u.Active, before.Role == usersv1.Role_ROLE_ADMIN && u.Role != before.Role:
-		return signOut{all: true}
+		return signOut{all: true, tokens: true}
 	case u.PasswordHash != before.PasswordHash:
 		return signOut{all: true, but: auth.CallerFrom(ctx).SessionID}
 	default:
@@ -202,8 +208,14 @@ func (u *user) requireSelf(ctx context.Context) error {
 	return auth.RequireAdmin(ctx)
 }
 
-// requireUpdate lets the user itself change its name, and global admins everything.
+// requireUpdate lets the user itself change its name, and global admins everything. By what signs in, or by more power,
+// a personal access token would become more than it is.
 func (u *user) requireUpdate(ctx context.Context, fields []string) error {
+	if slices.ContainsFunc(fields, func(f string) bool { return f != "name" && f != "active" }) {
+		if err := auth.RequireSession(ctx); err != nil {
+			return err
+		}
+	}
 	if slices.ContainsFunc(fields, func(f string) bool { return f != "name" }) {
 		return auth.RequireAdmin(ctx)
 	}

@@ -104,6 +104,21 @@ func actions() []action {
 		{"DeleteSessions", "end all sessions", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
 			return w.DeleteSessions(ctx, &usersv1.DeleteSessionsRequest{})
 		}},
+		{"CreateToken", "make a token", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.CreateToken(ctx, &usersv1.CreateTokenRequest{Name: "Report", Scopes: []string{"tasks:read"}})
+		}},
+		{"GetToken", "get a token", u, m, m, m, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.GetToken(ctx, &usersv1.GetTokenRequest{Id: 1 << 40})
+		}},
+		{"ListTokens", "list tokens", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ListTokens(ctx, &usersv1.ListTokensRequest{})
+		}},
+		{"DeleteToken", "end a token", u, m, m, m, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.DeleteToken(ctx, &usersv1.DeleteTokenRequest{Id: 1 << 40})
+		}},
+		{"ExchangeToken", "exchange no token", u, u, u, u, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ExchangeToken(ctx, &usersv1.ExchangeTokenRequest{Secret: "twk_"})
+		}},
 		{"ListRevocations", "list what ended", "", "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
 			return w.ListRevocations(ctx, &usersv1.ListRevocationsRequest{})
 		}},

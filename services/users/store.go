@@ -113,7 +113,7 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 		if err != nil {
 			return write.Change{}, err
 		}
-		ended, err := signOut{all: true}.apply(ctx, tx, u.ID)
+		ended, err := signOut{all: true, tokens: true}.apply(ctx, tx, u.ID)
 		return write.Changed(&emptypb.Empty{}, append(ended, u.event("deleted"))...), err
 	})
 }
@@ -222,11 +222,13 @@ func (s store) listSessions(ctx context.Context, userID int64) ([]*session, erro
 	return sessions, postgres.Error(err, "session")
 }
 
-// signOut says which sessions of a user end: one of them, all, or all but one. The zero signOut is none.
+// signOut says which sessions of a user end: one of them, all, or all but one; and whether all its personal access
+// tokens do. The zero signOut is none.
 type signOut struct {
-	one string
-	all bool
-	but string
+	one    string
+	all    bool
+	but    string
+	tokens bool
 }
 
 // endSessions ends sessions of the user. One that is not there, or not any more, is NotFound.
@@ -240,12 +242,29 @@ func (s store) endSessions(ctx context.Context, userID int64, out signOut) error
 	})
 }
 
-// apply ends the sessions, and gives the event of that, or none if there were no such sessions. Their time is the
+// apply ends the sessions and tokens, and gives the events of that, or none if there were no such. Their time is the
 // clock's, and not the transaction's, which may be long ago for those who ask what ended since.
-func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) ([]events.Event, error) {
+func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) (ended []events.Event, err error) {
 	if o == (signOut{}) {
 		return nil, nil
 	}
+	if ended, err = o.endSessions(ctx, tx, userID); err != nil || !o.tokens {
+		return ended, err
+	}
+	all := &token{UserID: userID}
+	res, err := tx.NewUpdate().Model((*token)(nil)).
+		Set("version = version + 1, revoked_at = clock_timestamp()").
+		Where("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > now()", userID).Exec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return ended, err
+	}
+	return append(ended, all.event("revoked")), nil
+}
+
+func (o signOut) endSessions(ctx context.Context, tx bun.Tx, userID int64) ([]events.Event, error) {
 	ses := &session{UserID: userID}
 	q := tx.NewUpdate().Model((*session)(nil)).
 		Set("version = version + 1, revoked_at = clock_timestamp()").
@@ -271,11 +290,12 @@ func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) ([]events.E
 // had set its time before the list was read, and was committed after.
 const overlap = time.Minute
 
-// listRevoked gives the sessions that were revoked since then, and within the lifetime.
+// listRevoked gives the sids of the sessions and tokens that were revoked since then, and within the lifetime.
 func (s store) listRevoked(ctx context.Context, since time.Time, lifetime time.Duration) (ids []string, readAt time.Time, err error) {
-	err = s.db.NewSelect().TableExpr("sessions").
-		ColumnExpr("coalesce(array_agg(id::text), '{}'), now()").
-		Where("revoked_at > greatest(now() - ? * interval '1 second', ?::timestamptz)", lifetime.Seconds(), since.Add(-overlap)).
+	err = s.db.NewRaw(`SELECT coalesce(array_agg(sid), '{}'), now() FROM (
+			SELECT id::text AS sid, revoked_at FROM sessions UNION ALL SELECT 'token:' || id, revoked_at FROM tokens
+		) AS ended WHERE revoked_at > greatest(now() - ? * interval '1 second', ?::timestamptz)`,
+		lifetime.Seconds(), since.Add(-overlap)).
 		Scan(ctx, pgdialect.Array(&ids), &readAt)
 	return ids, readAt, postgres.Error(err, "session")
 }
@@ -286,17 +306,99 @@ const (
 	purgeBatch   = 10_000
 )
 
-// purge deletes sessions that ended before then, so many at a time that no statement takes long, and tells whether there
-// may be more.
+// purge deletes sessions and tokens that ended before then, so many at a time that no statement takes long, and tells
+// whether there may be more.
 func (s store) purge(ctx context.Context, before time.Time) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
-	res, err := s.db.NewDelete().Model((*session)(nil)).
-		Where(`s.id IN (SELECT id FROM sessions WHERE expires_at < ? OR revoked_at < ? LIMIT ?)`, before, before, purgeBatch).
-		Exec(ctx)
-	if err != nil {
-		return false, fmt.Errorf("purge sessions: %w", err)
+	for _, table := range []string{"sessions", "tokens"} {
+		res, err := s.db.NewRaw(`DELETE FROM ?0 WHERE id IN (SELECT id FROM ?0 WHERE expires_at < ?1 OR revoked_at < ?1 LIMIT ?2)`,
+			bun.Ident(table), before, purgeBatch).Exec(ctx)
+		if err != nil {
+			return false, fmt.Errorf("purge %s: %w", table, err)
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return false, err
+		}
+		more = more || n == purgeBatch
 	}
-	n, err := res.RowsAffected()
-	return n == purgeBatch, err
+	return more, nil
+}
+
+// liveTokens selects the tokens of a user that have not ended.
+func (s store) liveTokens(userID int64) *bun.SelectQuery {
+	return s.db.NewSelect().Where("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > now()", userID)
+}
+
+// createToken adds a token, unless the user has as many as one may have. Its answer is stored without the secret.
+func (s store) createToken(ctx context.Context, t *token) error {
+	return write.Tx(ctx, s.db, "token", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		u := new(user)
+		err := tx.NewSelect().Model(u).
+			Where("u.id = ? AND u.active AND u.deleted_at IS NULL", t.UserID).For("UPDATE").Scan(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		n, err := s.liveTokens(t.UserID).Conn(tx).Model((*token)(nil)).Count(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if n >= maxTokens {
+			return write.Change{}, errs.New(errs.Conflict, "You have %d tokens. Delete one first.", n)
+		}
+		_, err = tx.NewInsert().Model(t).Returning("id, version, created_at").Exec(ctx)
+		return write.Changed(t.proto(), t.event("created")), err
+	})
+}
+
+// getToken gives one of the user's tokens that have not ended.
+func (s store) getToken(ctx context.Context, userID, id int64) (*token, error) {
+	t := new(token)
+	err := s.liveTokens(userID).Model(t).Where("t.id = ?", id).Scan(ctx)
+	return t, postgres.Error(err, "token")
+}
+
+// listTokens gives the tokens of the user that have not ended, the newest first.
+func (s store) listTokens(ctx context.Context, userID int64) ([]*token, error) {
+	var tokens []*token
+	err := s.liveTokens(userID).Model(&tokens).OrderExpr("t.id DESC").Limit(maxTokens).Scan(ctx)
+	return tokens, postgres.Error(err, "token")
+}
+
+// endToken ends one of the user's tokens. One that is not there, or not any more, is NotFound.
+func (s store) endToken(ctx context.Context, userID, id int64) error {
+	return write.Tx(ctx, s.db, "token", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		t := &token{ID: id, UserID: userID, Version: 2} // a token is revoked once
+		res, err := tx.NewUpdate().Model(t).
+			Set("version = version + 1, revoked_at = clock_timestamp()").
+			Where("id = ? AND user_id = ? AND revoked_at IS NULL AND expires_at > now()", id, userID).Exec(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return write.Change{}, errors.Join(err, sql.ErrNoRows)
+		}
+		return write.Changed(&emptypb.Empty{}, t.event("revoked")), nil
+	})
+}
+
+// useToken gives the token with the hash and its user, if both may still be used, and notes the use now and then.
+func (s store) useToken(ctx context.Context, hash []byte) (*user, *token, error) {
+	t, u := new(token), new(user)
+	err := s.db.NewSelect().Model(t).
+		Where("t.hash = ? AND t.revoked_at IS NULL AND t.expires_at > now()", hash).Scan(ctx)
+	if err != nil {
+		return u, t, postgres.Error(err, "token")
+	}
+	if err := s.live().Model(u).Where("u.id = ? AND u.active", t.UserID).Scan(ctx); err != nil {
+		return u, t, postgres.Error(err, "token")
+	}
+	if time.Since(t.LastUsedAt) < useEvery {
+		return u, t, nil
+	}
+	_, err = s.db.NewUpdate().Model((*token)(nil)).Set("last_used_at = now()").
+		Where("t.id = ? AND coalesce(t.last_used_at, '-infinity') < now() - ? * interval '1 second'", t.ID, useEvery.Seconds()).
+		Exec(ctx)
+	return u, t, postgres.Error(err, "token")
 }

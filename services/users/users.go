@@ -17,8 +17,8 @@ import (
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
-	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -39,6 +39,7 @@ type Config struct {
 	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
 	AccessTTL     time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"10m" doc:"How long an access token is valid"`
 	RefreshTTL    time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" doc:"How long a session lasts"`
+	TokenMaxTTL   time.Duration `env:"TOKEN_MAX_TTL" envDefault:"8784h" doc:"Longest time that a personal access token may last"`
 	AdminEmail    string        `env:"ADMIN_EMAIL" doc:"E-mail of the first global admin, whose account is made at start unless there is one with it"`
 	AdminPassword string        `env:"ADMIN_PASSWORD_FILE" doc:"File with the password of the first global admin"`
 	Hashes        int           `env:"PASSWORD_HASHES" envDefault:"0" doc:"Most passwords hashed at once, 19 MiB each; 0 means two for each CPU"`
@@ -75,7 +76,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	if err := relay.Measure(env.MeterProvider()); err != nil {
 		return err
 	}
-	s := &service{store: store{db}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL}
+	s := &service{
+		store: store{db}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
+		tokenMaxTTL: cfg.TokenMaxTTL,
+	}
 	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
 		return err
 	}
@@ -91,8 +95,9 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Interceptors: []grpc.UnaryServerInterceptor{
 			auth.Authenticate(verifier, usersv1.UsersService_Register_FullMethodName,
 				usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_GetKeys_FullMethodName,
-				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName),
-			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName,
+				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName,
+				usersv1.UsersService_ExchangeToken_FullMethodName),
+			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
 				usersv1.UsersService_RefreshTokens_FullMethodName),
 		},
 		Ready: db.PingContext,
@@ -114,6 +119,8 @@ func (c Config) check() error {
 		return fmt.Errorf("ACCESS_TOKEN_TTL is %v, and must be at least a second", c.AccessTTL)
 	case c.RefreshTTL < c.AccessTTL:
 		return fmt.Errorf("REFRESH_TOKEN_TTL is %v, and must be at least ACCESS_TOKEN_TTL", c.RefreshTTL)
+	case c.TokenMaxTTL < time.Hour:
+		return fmt.Errorf("TOKEN_MAX_TTL is %v, and must be at least an hour", c.TokenMaxTTL)
 	case c.Hashes < 0:
 		return fmt.Errorf("PASSWORD_HASHES is %d, and must not be negative", c.Hashes)
 	case c.AdminEmail != "" && c.AdminPassword == "":

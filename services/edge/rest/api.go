@@ -49,6 +49,7 @@ func Register(mux Mux, cfg Config) []byte {
 	a.huma = huma.NewAPI(description(), a)
 	a.registerAuth()
 	a.registerSessions()
+	a.registerTokens()
 	a.registerUsers()
 	a.registerProjects()
 	a.registerMembers()

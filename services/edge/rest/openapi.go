@@ -68,7 +68,8 @@ func description() huma.Config {
 					"bearer": {
 						Type: "http", Scheme: "bearer", BearerFormat: "JWT",
 						Description: "An access token from /api/auth/login/: a JWT (RFC 9068) that is made and verified " +
-							"as RFC8725 recommends: one algorithm (EdDSA), a type, an issuer, an audience and an expiry.",
+							"as RFC8725 recommends: one algorithm (EdDSA), a type, an issuer, an audience and an expiry. " +
+							"Or a personal access token (twk_…) from /api/users/me/tokens/, which can do what its scopes are for.",
 					},
 				},
 			},
@@ -108,6 +109,9 @@ func problemResponses() map[string]*huma.Response {
 			continue // belongs to no operation
 		}
 		status := strconv.Itoa(code.HTTP())
+		if code == errs.InsufficientScope {
+			all[status].Headers["WWW-Authenticate"] = headerOf("Which scope the token lacks, if it is that (RFC 6750).", `^Bearer.*$`)
+		}
 		if r := all[status]; r != nil {
 			r.Description += " Or: " + code.Title() + " (`" + string(code) + "`)."
 			continue

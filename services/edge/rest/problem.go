@@ -184,6 +184,9 @@ func setHeaders(ctx context.Context, e *errs.Error, set func(name, value string)
 		}
 		set("WWW-Authenticate", challenge)
 	}
+	if e.Code == errs.InsufficientScope { // RFC 6750, section 3.1
+		set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_scope", scope=%q`, e.Scope))
+	}
 	if retry := e.Retry; retry > 0 {
 		set("Retry-After", strconv.Itoa(int(math.Ceil(retry.Seconds()))))
 	} else if e.Code == errs.Unavailable {

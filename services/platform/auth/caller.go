@@ -10,10 +10,14 @@ import (
 // Caller is who a request is made for. The zero Caller is nobody.
 type Caller struct {
 	UserID    int64
-	Admin     bool // a global admin
-	SessionID string
+	Admin     bool      // a global admin
+	SessionID string    // or what names a personal access token
 	Expires   time.Time // when the token ends
-	Token     string    // as it came, to be forwarded
+	// Scopes are what the token may be used for; nil, as of a session, is everything.
+	Scopes []Scope
+	// Projects are those that the token is limited to; nil is all.
+	Projects []int64
+	Token    string // as it came, to be forwarded
 }
 
 type callerKey struct{}

@@ -20,7 +20,8 @@ func Bearer(header string) (token string, ok bool) {
 }
 
 // Authenticate verifies the token of every call again and puts the caller into the context. Without a token only the
-// public methods, named in full such as "/users.v1.UsersService/Login", and gRPC's own health service answer.
+// public methods, named in full such as "/users.v1.UsersService/Login", and gRPC's own health service answer. A token
+// with scopes answers only what they are for.
 func Authenticate(v *Verifier, public ...string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		token, ok := Bearer(strings.Join(metadata.ValueFromIncomingContext(ctx, authorization), ""))
@@ -32,6 +33,9 @@ func Authenticate(v *Verifier, public ...string) grpc.UnaryServerInterceptor {
 		}
 		caller, err := v.Verify(ctx, token)
 		if err != nil {
+			return nil, err
+		}
+		if err := caller.RequireScope(info.FullMethod); err != nil {
 			return nil, err
 		}
 		return next(WithCaller(ctx, caller), req)

@@ -37,6 +37,21 @@ type claims struct {
 
 	Session string   `json:"sid,omitempty"`
 	Roles   []string `json:"roles,omitempty"` // "admin" for a global admin
+	// Of a personal access token; absent takes nothing away.
+	Scope    *string `json:"scope,omitempty"` // separated by spaces, RFC 9068 section 2.2.3
+	Projects []int64 `json:"projects,omitempty"`
+}
+
+// Grant is what an access token stands for.
+type Grant struct {
+	UserID  int64
+	Admin   bool
+	Session string
+	// Scopes and Projects limit it, as in Caller.
+	Scopes   []Scope
+	Projects []int64
+	// Until is when it must have ended, if that is before its lifetime does; zero is no such time.
+	Until time.Time
 }
 
 // adminRole is the entry of `roles` that makes a caller a global admin.
@@ -116,26 +131,47 @@ func (i *Issuer) Accepted() time.Duration { return i.lifetime + skew }
 
 // Issue signs an access token for a user and session.
 func (i *Issuer) Issue(userID int64, admin bool, session string) (string, error) {
+	token, _, err := i.Grant(Grant{UserID: userID, Admin: admin, Session: session})
+	return token, err
+}
+
+// Grant signs an access token, and tells how long it is valid.
+func (i *Issuer) Grant(g Grant) (token string, lifetime time.Duration, err error) {
 	now := time.Now()
+	lifetime = i.lifetime
+	if !g.Until.IsZero() {
+		lifetime = min(lifetime, g.Until.Sub(now))
+	}
 	c := claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: i.cfg.Issuer, Audience: jwt.ClaimStrings{i.cfg.Audience}, Subject: strconv.FormatInt(userID, 10),
+			Issuer: i.cfg.Issuer, Audience: jwt.ClaimStrings{i.cfg.Audience}, Subject: strconv.FormatInt(g.UserID, 10),
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now),
-			ExpiresAt: jwt.NewNumericDate(now.Add(i.lifetime)), ID: uuid.NewString(),
+			ExpiresAt: jwt.NewNumericDate(now.Add(lifetime)), ID: uuid.NewString(),
 		},
-		Session: session,
+		Session: g.Session, Projects: g.Projects,
 	}
-	if admin {
+	if g.Scopes != nil {
+		c.Scope = new(joinScopes(g.Scopes))
+	}
+	if g.Admin {
 		c.Roles = []string{adminRole}
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, c)
 	t.Header["typ"] = tokenType
 	t.Header["kid"] = i.keys[0].id
-	signed, err := t.SignedString(i.keys[0].private)
+	token, err = t.SignedString(i.keys[0].private)
 	if err != nil {
-		return "", fmt.Errorf("sign an access token: %w", err)
+		return "", 0, fmt.Errorf("sign an access token: %w", err)
 	}
-	return signed, nil
+	return token, lifetime, nil
+}
+
+func joinScopes(scopes []Scope) string {
+	words := make([]string, 0, len(scopes))
+	for _, s := range scopes {
+		words = append(words, string(s))
+	}
+	return strings.Join(words, " ")
 }
 
 // JWKS is the public half of the keys as a JSON Web Key Set, RFC 7517.
@@ -238,6 +274,14 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Caller, error) {
 	c := &Caller{UserID: id, SessionID: cl.Session, Expires: cl.ExpiresAt.Time, Token: token}
 	for _, r := range cl.Roles {
 		c.Admin = c.Admin || r == adminRole
+	}
+	c.Projects = cl.Projects
+	if cl.Scope != nil {
+		c.Scopes = []Scope{} // with none it may do nothing
+		for word := range strings.FieldsSeq(*cl.Scope) {
+			c.Scopes = append(c.Scopes, Scope(word))
+		}
+		c.Admin = c.Admin && c.Has(AdminScope)
 	}
 	v.seen.Add(token, c)
 	return c, nil

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -87,7 +88,7 @@ func TestAnIssuedTokenTellsWhoItsBearerIs(t *testing.T) {
 			t.Fatalf("verify: got %v, want no error", err)
 		}
 		want := Caller{UserID: 7, Admin: admin, SessionID: "session", Token: token, Expires: got.Expires}
-		if *got != want || time.Until(got.Expires).Round(10*time.Second) != time.Minute {
+		if !reflect.DeepEqual(*got, want) || time.Until(got.Expires).Round(10*time.Second) != time.Minute {
 			t.Errorf("caller: got %+v, want %+v for a minute", *got, want)
 		}
 	}

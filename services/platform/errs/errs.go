@@ -23,6 +23,9 @@ import (
 // domain is the ErrorInfo domain of our errors (AIP-193).
 const domain = "trackway"
 
+// scopeKey is the ErrorInfo's name for the scope that a token lacks.
+const scopeKey = "scope"
+
 // Code is a way in which a request can fail. Its text is part of the public contract.
 type Code string
 
@@ -31,6 +34,7 @@ const (
 	Invalid              Code = "invalid"
 	Unauthenticated      Code = "unauthenticated"
 	Denied               Code = "permission_denied"
+	InsufficientScope    Code = "insufficient_scope"
 	NotFound             Code = "not_found"
 	MethodNotAllowed     Code = "method_not_allowed"
 	NotAcceptable        Code = "not_acceptable"
@@ -63,6 +67,7 @@ func table() []row {
 		{Invalid, http.StatusBadRequest, codes.InvalidArgument, "The request is invalid"},
 		{Unauthenticated, http.StatusUnauthorized, codes.Unauthenticated, "Authentication is required"},
 		{Denied, http.StatusForbidden, codes.PermissionDenied, "You may not do this"},
+		{InsufficientScope, http.StatusForbidden, codes.PermissionDenied, "The token may not be used for this"},
 		{NotFound, http.StatusNotFound, codes.NotFound, "There is no such thing"},
 		{MethodNotAllowed, http.StatusMethodNotAllowed, codes.Unimplemented, "The method is not allowed here"},
 		{NotAcceptable, http.StatusNotAcceptable, codes.InvalidArgument, "No acceptable representation"},
@@ -122,6 +127,7 @@ type Error struct {
 	Detail string // one sentence for the caller
 	Fields []Field
 	Retry  time.Duration // when a retry makes sense; zero means unknown
+	Scope  string        // what an InsufficientScope lacks
 	cause  error
 }
 
@@ -158,7 +164,11 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // GRPCStatus makes the error travel over gRPC with all that the caller may see of it.
 func (e *Error) GRPCStatus() *status.Status {
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(e.Code), Domain: domain}}
+	info := &errdetails.ErrorInfo{Reason: string(e.Code), Domain: domain}
+	if e.Scope != "" {
+		info.Metadata = map[string]string{scopeKey: e.Scope}
+	}
+	details := []protoadapt.MessageV1{info}
 	if len(e.Fields) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, f := range e.Fields {
@@ -206,7 +216,7 @@ func fromStatus(st *status.Status, err error) *Error {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
 			if d.GetDomain() == domain {
-				e.Code = Code(d.GetReason())
+				e.Code, e.Scope = Code(d.GetReason()), d.GetMetadata()[scopeKey]
 			}
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {

@@ -762,6 +762,465 @@ func (*DeleteSessionsRequest) Descriptor() ([]byte, []int) {
 	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
 }
 
+// Token is a personal access token: what a script has instead of a password.
+type Token struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Version   int64                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UserId    int64                  `protobuf:"varint,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// 1 to 100 characters.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// What it may be used for, such as "tasks:read"; beyond that it may only what its user may.
+	Scopes []string `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// The projects that it is limited to; empty for all that its user may see.
+	ProjectIds []int64                `protobuf:"varint,7,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
+	ExpiresAt  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// When it was used last, to about ten minutes; absent when it never was.
+	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	// What it is sent as. Only in the first answer of its creation; stored hashed.
+	Secret        string `protobuf:"bytes,10,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_users_v1_users_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Token) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Token) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Token) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Token) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Token) GetProjectIds() []int64 {
+	if x != nil {
+		return x.ProjectIds
+	}
+	return nil
+}
+
+func (x *Token) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Token) GetLastUsedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUsedAt
+	}
+	return nil
+}
+
+func (x *Token) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type CreateTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// At least one.
+	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// At most 100.
+	ProjectIds []int64 `protobuf:"varint,3,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
+	// In 30 days when absent.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CreateTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetProjectIds() []int64 {
+	if x != nil {
+		return x.ProjectIds
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+type GetTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTokenRequest) Reset() {
+	*x = GetTokenRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTokenRequest) ProtoMessage() {}
+
+func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTokenRequest.ProtoReflect.Descriptor instead.
+func (*GetTokenRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetTokenRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
+}
+
+type ListTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type DeleteTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTokenRequest) Reset() {
+	*x = DeleteTokenRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTokenRequest) ProtoMessage() {}
+
+func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTokenRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTokenRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DeleteTokenRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type ExchangeTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        string                 `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeTokenRequest) Reset() {
+	*x = ExchangeTokenRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeTokenRequest) ProtoMessage() {}
+
+func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeTokenRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExchangeTokenRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type ExchangeTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A JWT as in RFC 9068.
+	AccessToken string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	// Seconds until the access token expires.
+	ExpiresIn     int64 `protobuf:"varint,2,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeTokenResponse) Reset() {
+	*x = ExchangeTokenResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeTokenResponse) ProtoMessage() {}
+
+func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeTokenResponse.ProtoReflect.Descriptor instead.
+func (*ExchangeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ExchangeTokenResponse) GetAccessToken() string {
+	if x != nil {
+		return x.AccessToken
+	}
+	return ""
+}
+
+func (x *ExchangeTokenResponse) GetExpiresIn() int64 {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return 0
+}
+
 type ListRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The read_at of the answer before; absent asks for all.
@@ -772,7 +1231,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +1243,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +1256,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRevocationsRequest) GetSince() *timestamppb.Timestamp {
@@ -809,7 +1268,7 @@ func (x *ListRevocationsRequest) GetSince() *timestamppb.Timestamp {
 
 type ListRevocationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ids of sessions that ended since then. Some may have been in an answer before.
+	// The `sid` of the access tokens that ended since then. Some may have been in an answer before.
 	SessionIds []string `protobuf:"bytes,1,rep,name=session_ids,json=sessionIds,proto3" json:"session_ids,omitempty"`
 	// What to ask with next time.
 	ReadAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
@@ -821,7 +1280,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +1292,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +1305,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRevocationsResponse) GetSessionIds() []string {
@@ -878,7 +1337,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[14]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1349,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[14]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1362,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
 }
 
 // Keys is a JSON Web Key Set, RFC 7517.
@@ -916,7 +1375,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_users_v1_users_proto_msgTypes[15]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1387,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[15]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1400,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Keys) GetJwks() []byte {
@@ -960,7 +1419,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[16]
+	mi := &file_users_v1_users_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1431,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[16]
+	mi := &file_users_v1_users_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1444,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetUserRequest) GetId() int64 {
@@ -1005,7 +1464,7 @@ type BatchGetUsersRequest struct {
 
 func (x *BatchGetUsersRequest) Reset() {
 	*x = BatchGetUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[17]
+	mi := &file_users_v1_users_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1476,7 @@ func (x *BatchGetUsersRequest) String() string {
 func (*BatchGetUsersRequest) ProtoMessage() {}
 
 func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[17]
+	mi := &file_users_v1_users_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1489,7 @@ func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BatchGetUsersRequest) GetIds() []int64 {
@@ -1049,7 +1508,7 @@ type BatchGetUsersResponse struct {
 
 func (x *BatchGetUsersResponse) Reset() {
 	*x = BatchGetUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[18]
+	mi := &file_users_v1_users_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1520,7 @@ func (x *BatchGetUsersResponse) String() string {
 func (*BatchGetUsersResponse) ProtoMessage() {}
 
 func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[18]
+	mi := &file_users_v1_users_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1533,7 @@ func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BatchGetUsersResponse) GetUsers() []*User {
@@ -1101,7 +1560,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[19]
+	mi := &file_users_v1_users_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1572,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[19]
+	mi := &file_users_v1_users_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1585,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListUsersRequest) GetPage() *v1.PageRequest {
@@ -1167,7 +1626,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[20]
+	mi := &file_users_v1_users_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1638,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[20]
+	mi := &file_users_v1_users_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1651,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -1224,7 +1683,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[21]
+	mi := &file_users_v1_users_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1695,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[21]
+	mi := &file_users_v1_users_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1708,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateUserRequest) GetName() string {
@@ -1305,7 +1764,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[22]
+	mi := &file_users_v1_users_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1776,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[22]
+	mi := &file_users_v1_users_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1789,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateUserRequest) GetId() int64 {
@@ -1399,7 +1858,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[23]
+	mi := &file_users_v1_users_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1870,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[23]
+	mi := &file_users_v1_users_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1883,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteUserRequest) GetId() int64 {
@@ -1493,7 +1952,43 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\bsessions\x18\x01 \x03(\v2\x11.users.v1.SessionR\bsessions\"&\n" +
 	"\x14DeleteSessionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
-	"\x15DeleteSessionsRequest\"J\n" +
+	"\x15DeleteSessionsRequest\"\xe8\x02\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
+	"\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x17\n" +
+	"\auser_id\x18\x04 \x01(\x03R\x06userId\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x16\n" +
+	"\x06scopes\x18\x06 \x03(\tR\x06scopes\x12\x1f\n" +
+	"\vproject_ids\x18\a \x03(\x03R\n" +
+	"projectIds\x129\n" +
+	"\n" +
+	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12<\n" +
+	"\flast_used_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastUsedAt\x12\x1b\n" +
+	"\x06secret\x18\n" +
+	" \x01(\tB\x03\x80\x01\x01R\x06secret\"\x9c\x01\n" +
+	"\x12CreateTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12\x1f\n" +
+	"\vproject_ids\x18\x03 \x03(\x03R\n" +
+	"projectIds\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"!\n" +
+	"\x0fGetTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\"\x13\n" +
+	"\x11ListTokensRequest\"=\n" +
+	"\x12ListTokensResponse\x12'\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x0f.users.v1.TokenR\x06tokens\"$\n" +
+	"\x12DeleteTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\"3\n" +
+	"\x14ExchangeTokenRequest\x12\x1b\n" +
+	"\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01R\x06secret\"^\n" +
+	"\x15ExchangeTokenResponse\x12&\n" +
+	"\faccess_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\vaccessToken\x12\x1d\n" +
+	"\n" +
+	"expires_in\x18\x02 \x01(\x03R\texpiresIn\"J\n" +
 	"\x16ListRevocationsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa6\x01\n" +
 	"\x17ListRevocationsResponse\x12\x1f\n" +
@@ -1543,7 +2038,7 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_USER\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x022\xb7\b\n" +
+	"ROLE_ADMIN\x10\x022\x8d\v\n" +
 	"\fUsersService\x125\n" +
 	"\bRegister\x12\x19.users.v1.RegisterRequest\x1a\x0e.users.v1.User\x121\n" +
 	"\x05Login\x12\x16.users.v1.LoginRequest\x1a\x10.users.v1.Tokens\x12A\n" +
@@ -1552,7 +2047,13 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\x0eChangePassword\x12\x1f.users.v1.ChangePasswordRequest\x1a\x16.google.protobuf.Empty\x12M\n" +
 	"\fListSessions\x12\x1d.users.v1.ListSessionsRequest\x1a\x1e.users.v1.ListSessionsResponse\x12G\n" +
 	"\rDeleteSession\x12\x1e.users.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
-	"\x0eDeleteSessions\x12\x1f.users.v1.DeleteSessionsRequest\x1a\x16.google.protobuf.Empty\x12V\n" +
+	"\x0eDeleteSessions\x12\x1f.users.v1.DeleteSessionsRequest\x1a\x16.google.protobuf.Empty\x12<\n" +
+	"\vCreateToken\x12\x1c.users.v1.CreateTokenRequest\x1a\x0f.users.v1.Token\x126\n" +
+	"\bGetToken\x12\x19.users.v1.GetTokenRequest\x1a\x0f.users.v1.Token\x12G\n" +
+	"\n" +
+	"ListTokens\x12\x1b.users.v1.ListTokensRequest\x1a\x1c.users.v1.ListTokensResponse\x12C\n" +
+	"\vDeleteToken\x12\x1c.users.v1.DeleteTokenRequest\x1a\x16.google.protobuf.Empty\x12P\n" +
+	"\rExchangeToken\x12\x1e.users.v1.ExchangeTokenRequest\x1a\x1f.users.v1.ExchangeTokenResponse\x12V\n" +
 	"\x0fListRevocations\x12 .users.v1.ListRevocationsRequest\x1a!.users.v1.ListRevocationsResponse\x123\n" +
 	"\aGetKeys\x12\x18.users.v1.GetKeysRequest\x1a\x0e.users.v1.Keys\x123\n" +
 	"\aGetUser\x12\x18.users.v1.GetUserRequest\x1a\x0e.users.v1.User\x12P\n" +
@@ -1578,7 +2079,7 @@ func file_users_v1_users_proto_rawDescGZIP() []byte {
 }
 
 var file_users_v1_users_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_users_v1_users_proto_goTypes = []any{
 	(Role)(0),                       // 0: users.v1.Role
 	(*User)(nil),                    // 1: users.v1.User
@@ -1593,82 +2094,105 @@ var file_users_v1_users_proto_goTypes = []any{
 	(*ListSessionsResponse)(nil),    // 10: users.v1.ListSessionsResponse
 	(*DeleteSessionRequest)(nil),    // 11: users.v1.DeleteSessionRequest
 	(*DeleteSessionsRequest)(nil),   // 12: users.v1.DeleteSessionsRequest
-	(*ListRevocationsRequest)(nil),  // 13: users.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil), // 14: users.v1.ListRevocationsResponse
-	(*GetKeysRequest)(nil),          // 15: users.v1.GetKeysRequest
-	(*Keys)(nil),                    // 16: users.v1.Keys
-	(*GetUserRequest)(nil),          // 17: users.v1.GetUserRequest
-	(*BatchGetUsersRequest)(nil),    // 18: users.v1.BatchGetUsersRequest
-	(*BatchGetUsersResponse)(nil),   // 19: users.v1.BatchGetUsersResponse
-	(*ListUsersRequest)(nil),        // 20: users.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),       // 21: users.v1.ListUsersResponse
-	(*CreateUserRequest)(nil),       // 22: users.v1.CreateUserRequest
-	(*UpdateUserRequest)(nil),       // 23: users.v1.UpdateUserRequest
-	(*DeleteUserRequest)(nil),       // 24: users.v1.DeleteUserRequest
-	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
-	(*v1.PageRequest)(nil),          // 27: page.v1.PageRequest
-	(*v1.PageInfo)(nil),             // 28: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),   // 29: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),           // 30: google.protobuf.Empty
+	(*Token)(nil),                   // 13: users.v1.Token
+	(*CreateTokenRequest)(nil),      // 14: users.v1.CreateTokenRequest
+	(*GetTokenRequest)(nil),         // 15: users.v1.GetTokenRequest
+	(*ListTokensRequest)(nil),       // 16: users.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),      // 17: users.v1.ListTokensResponse
+	(*DeleteTokenRequest)(nil),      // 18: users.v1.DeleteTokenRequest
+	(*ExchangeTokenRequest)(nil),    // 19: users.v1.ExchangeTokenRequest
+	(*ExchangeTokenResponse)(nil),   // 20: users.v1.ExchangeTokenResponse
+	(*ListRevocationsRequest)(nil),  // 21: users.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil), // 22: users.v1.ListRevocationsResponse
+	(*GetKeysRequest)(nil),          // 23: users.v1.GetKeysRequest
+	(*Keys)(nil),                    // 24: users.v1.Keys
+	(*GetUserRequest)(nil),          // 25: users.v1.GetUserRequest
+	(*BatchGetUsersRequest)(nil),    // 26: users.v1.BatchGetUsersRequest
+	(*BatchGetUsersResponse)(nil),   // 27: users.v1.BatchGetUsersResponse
+	(*ListUsersRequest)(nil),        // 28: users.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),       // 29: users.v1.ListUsersResponse
+	(*CreateUserRequest)(nil),       // 30: users.v1.CreateUserRequest
+	(*UpdateUserRequest)(nil),       // 31: users.v1.UpdateUserRequest
+	(*DeleteUserRequest)(nil),       // 32: users.v1.DeleteUserRequest
+	(*timestamppb.Timestamp)(nil),   // 33: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 34: google.protobuf.Duration
+	(*v1.PageRequest)(nil),          // 35: page.v1.PageRequest
+	(*v1.PageInfo)(nil),             // 36: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),   // 37: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),           // 38: google.protobuf.Empty
 }
 var file_users_v1_users_proto_depIdxs = []int32{
-	25, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	25, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
+	33, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	33, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: users.v1.User.role:type_name -> users.v1.Role
 	1,  // 3: users.v1.Tokens.user:type_name -> users.v1.User
-	25, // 4: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	25, // 5: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
-	25, // 6: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 4: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	33, // 5: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	33, // 6: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
 	8,  // 7: users.v1.ListSessionsResponse.sessions:type_name -> users.v1.Session
-	25, // 8: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
-	25, // 9: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
-	26, // 10: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
-	1,  // 11: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
-	27, // 12: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 13: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
-	1,  // 14: users.v1.ListUsersResponse.users:type_name -> users.v1.User
-	28, // 15: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
-	0,  // 16: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
-	29, // 17: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 18: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
-	2,  // 19: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
-	3,  // 20: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
-	5,  // 21: users.v1.UsersService.RefreshTokens:input_type -> users.v1.RefreshTokensRequest
-	6,  // 22: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
-	7,  // 23: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
-	9,  // 24: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
-	11, // 25: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
-	12, // 26: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
-	13, // 27: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
-	15, // 28: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
-	17, // 29: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
-	18, // 30: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
-	20, // 31: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
-	22, // 32: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
-	23, // 33: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
-	24, // 34: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
-	1,  // 35: users.v1.UsersService.Register:output_type -> users.v1.User
-	4,  // 36: users.v1.UsersService.Login:output_type -> users.v1.Tokens
-	4,  // 37: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
-	30, // 38: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
-	30, // 39: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
-	10, // 40: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
-	30, // 41: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
-	30, // 42: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
-	14, // 43: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
-	16, // 44: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
-	1,  // 45: users.v1.UsersService.GetUser:output_type -> users.v1.User
-	19, // 46: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
-	21, // 47: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
-	1,  // 48: users.v1.UsersService.CreateUser:output_type -> users.v1.User
-	1,  // 49: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
-	30, // 50: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
-	35, // [35:51] is the sub-list for method output_type
-	19, // [19:35] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	33, // 8: users.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	33, // 9: users.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 10: users.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
+	33, // 11: users.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	13, // 12: users.v1.ListTokensResponse.tokens:type_name -> users.v1.Token
+	33, // 13: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
+	33, // 14: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
+	34, // 15: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
+	1,  // 16: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
+	35, // 17: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 18: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
+	1,  // 19: users.v1.ListUsersResponse.users:type_name -> users.v1.User
+	36, // 20: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
+	0,  // 21: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
+	37, // 22: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 23: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
+	2,  // 24: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
+	3,  // 25: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
+	5,  // 26: users.v1.UsersService.RefreshTokens:input_type -> users.v1.RefreshTokensRequest
+	6,  // 27: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
+	7,  // 28: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
+	9,  // 29: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
+	11, // 30: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
+	12, // 31: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
+	14, // 32: users.v1.UsersService.CreateToken:input_type -> users.v1.CreateTokenRequest
+	15, // 33: users.v1.UsersService.GetToken:input_type -> users.v1.GetTokenRequest
+	16, // 34: users.v1.UsersService.ListTokens:input_type -> users.v1.ListTokensRequest
+	18, // 35: users.v1.UsersService.DeleteToken:input_type -> users.v1.DeleteTokenRequest
+	19, // 36: users.v1.UsersService.ExchangeToken:input_type -> users.v1.ExchangeTokenRequest
+	21, // 37: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
+	23, // 38: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
+	25, // 39: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
+	26, // 40: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
+	28, // 41: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
+	30, // 42: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
+	31, // 43: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
+	32, // 44: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
+	1,  // 45: users.v1.UsersService.Register:output_type -> users.v1.User
+	4,  // 46: users.v1.UsersService.Login:output_type -> users.v1.Tokens
+	4,  // 47: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
+	38, // 48: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
+	38, // 49: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
+	10, // 50: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
+	38, // 51: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
+	38, // 52: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
+	13, // 53: users.v1.UsersService.CreateToken:output_type -> users.v1.Token
+	13, // 54: users.v1.UsersService.GetToken:output_type -> users.v1.Token
+	17, // 55: users.v1.UsersService.ListTokens:output_type -> users.v1.ListTokensResponse
+	38, // 56: users.v1.UsersService.DeleteToken:output_type -> google.protobuf.Empty
+	20, // 57: users.v1.UsersService.ExchangeToken:output_type -> users.v1.ExchangeTokenResponse
+	22, // 58: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
+	24, // 59: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
+	1,  // 60: users.v1.UsersService.GetUser:output_type -> users.v1.User
+	27, // 61: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
+	29, // 62: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
+	1,  // 63: users.v1.UsersService.CreateUser:output_type -> users.v1.User
+	1,  // 64: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
+	38, // 65: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
+	45, // [45:66] is the sub-list for method output_type
+	24, // [24:45] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_users_v1_users_proto_init() }
@@ -1677,15 +2201,15 @@ func file_users_v1_users_proto_init() {
 		return
 	}
 	file_users_v1_users_proto_msgTypes[0].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[19].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[21].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[27].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[29].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_users_v1_users_proto_rawDesc), len(file_users_v1_users_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

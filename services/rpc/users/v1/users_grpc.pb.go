@@ -30,6 +30,11 @@ const (
 	UsersService_ListSessions_FullMethodName    = "/users.v1.UsersService/ListSessions"
 	UsersService_DeleteSession_FullMethodName   = "/users.v1.UsersService/DeleteSession"
 	UsersService_DeleteSessions_FullMethodName  = "/users.v1.UsersService/DeleteSessions"
+	UsersService_CreateToken_FullMethodName     = "/users.v1.UsersService/CreateToken"
+	UsersService_GetToken_FullMethodName        = "/users.v1.UsersService/GetToken"
+	UsersService_ListTokens_FullMethodName      = "/users.v1.UsersService/ListTokens"
+	UsersService_DeleteToken_FullMethodName     = "/users.v1.UsersService/DeleteToken"
+	UsersService_ExchangeToken_FullMethodName   = "/users.v1.UsersService/ExchangeToken"
 	UsersService_ListRevocations_FullMethodName = "/users.v1.UsersService/ListRevocations"
 	UsersService_GetKeys_FullMethodName         = "/users.v1.UsersService/GetKeys"
 	UsersService_GetUser_FullMethodName         = "/users.v1.UsersService/GetUser"
@@ -66,8 +71,20 @@ type UsersServiceClient interface {
 	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// DeleteSessions ends all of the caller's sessions, the present one too.
 	DeleteSessions(ctx context.Context, in *DeleteSessionsRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// ListRevocations gives the sessions that ended so lately that an access token of theirs can still be valid. Needs no
-	// token: those who verify tokens ask for it, and a session's id opens nothing.
+	// CreateToken makes a personal access token of the caller's: the one answer that holds its secret.
+	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*Token, error)
+	// GetToken gives one of the caller's personal access tokens.
+	GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*Token, error)
+	// ListTokens gives the caller's personal access tokens that have not ended, the newest first; at most 100.
+	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
+	// DeleteToken ends one of the caller's personal access tokens.
+	DeleteToken(ctx context.Context, in *DeleteTokenRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ExchangeToken exchanges the secret of a personal access token for an access token that may do what it may, so that
+	// those who verify tokens verify one kind. Needs no token. One that is unknown, expired or revoked is the same
+	// UNAUTHENTICATED.
+	ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, opts ...grpc.CallOption) (*ExchangeTokenResponse, error)
+	// ListRevocations gives the sessions and personal access tokens that ended so lately that an access token of theirs can
+	// still be valid. Needs no token: those who verify tokens ask for it, and the id of a session opens nothing.
 	ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error)
 	// GetKeys gives the public keys that verify access tokens. Needs no token.
 	GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*Keys, error)
@@ -168,6 +185,56 @@ func (c *usersServiceClient) DeleteSessions(ctx context.Context, in *DeleteSessi
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(emptypb.Empty)
 	err := c.cc.Invoke(ctx, UsersService_DeleteSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*Token, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Token)
+	err := c.cc.Invoke(ctx, UsersService_CreateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*Token, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Token)
+	err := c.cc.Invoke(ctx, UsersService_GetToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTokensResponse)
+	err := c.cc.Invoke(ctx, UsersService_ListTokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) DeleteToken(ctx context.Context, in *DeleteTokenRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_DeleteToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, opts ...grpc.CallOption) (*ExchangeTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeTokenResponse)
+	err := c.cc.Invoke(ctx, UsersService_ExchangeToken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -280,8 +347,20 @@ type UsersServiceServer interface {
 	DeleteSession(context.Context, *DeleteSessionRequest) (*emptypb.Empty, error)
 	// DeleteSessions ends all of the caller's sessions, the present one too.
 	DeleteSessions(context.Context, *DeleteSessionsRequest) (*emptypb.Empty, error)
-	// ListRevocations gives the sessions that ended so lately that an access token of theirs can still be valid. Needs no
-	// token: those who verify tokens ask for it, and a session's id opens nothing.
+	// CreateToken makes a personal access token of the caller's: the one answer that holds its secret.
+	CreateToken(context.Context, *CreateTokenRequest) (*Token, error)
+	// GetToken gives one of the caller's personal access tokens.
+	GetToken(context.Context, *GetTokenRequest) (*Token, error)
+	// ListTokens gives the caller's personal access tokens that have not ended, the newest first; at most 100.
+	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
+	// DeleteToken ends one of the caller's personal access tokens.
+	DeleteToken(context.Context, *DeleteTokenRequest) (*emptypb.Empty, error)
+	// ExchangeToken exchanges the secret of a personal access token for an access token that may do what it may, so that
+	// those who verify tokens verify one kind. Needs no token. One that is unknown, expired or revoked is the same
+	// UNAUTHENTICATED.
+	ExchangeToken(context.Context, *ExchangeTokenRequest) (*ExchangeTokenResponse, error)
+	// ListRevocations gives the sessions and personal access tokens that ended so lately that an access token of theirs can
+	// still be valid. Needs no token: those who verify tokens ask for it, and the id of a session opens nothing.
 	ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error)
 	// GetKeys gives the public keys that verify access tokens. Needs no token.
 	GetKeys(context.Context, *GetKeysRequest) (*Keys, error)
@@ -331,6 +410,21 @@ func (UnimplementedUsersServiceServer) DeleteSession(context.Context, *DeleteSes
 }
 func (UnimplementedUsersServiceServer) DeleteSessions(context.Context, *DeleteSessionsRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteSessions not implemented")
+}
+func (UnimplementedUsersServiceServer) CreateToken(context.Context, *CreateTokenRequest) (*Token, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
+}
+func (UnimplementedUsersServiceServer) GetToken(context.Context, *GetTokenRequest) (*Token, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetToken not implemented")
+}
+func (UnimplementedUsersServiceServer) ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTokens not implemented")
+}
+func (UnimplementedUsersServiceServer) DeleteToken(context.Context, *DeleteTokenRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteToken not implemented")
+}
+func (UnimplementedUsersServiceServer) ExchangeToken(context.Context, *ExchangeTokenRequest) (*ExchangeTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeToken not implemented")
 }
 func (UnimplementedUsersServiceServer) ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRevocations not implemented")
@@ -521,6 +615,96 @@ func _UsersService_DeleteSessions_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _UsersService_CreateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).CreateToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_CreateToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).CreateToken(ctx, req.(*CreateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_GetToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).GetToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_GetToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).GetToken(ctx, req.(*GetTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ListTokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTokensRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ListTokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ListTokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ListTokens(ctx, req.(*ListTokensRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_DeleteToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).DeleteToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_DeleteToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).DeleteToken(ctx, req.(*DeleteTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ExchangeToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ExchangeToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ExchangeToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ExchangeToken(ctx, req.(*ExchangeTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _UsersService_ListRevocations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListRevocationsRequest)
 	if err := dec(in); err != nil {
@@ -703,6 +887,26 @@ var UsersService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteSessions",
 			Handler:    _UsersService_DeleteSessions_Handler,
+		},
+		{
+			MethodName: "CreateToken",
+			Handler:    _UsersService_CreateToken_Handler,
+		},
+		{
+			MethodName: "GetToken",
+			Handler:    _UsersService_GetToken_Handler,
+		},
+		{
+			MethodName: "ListTokens",
+			Handler:    _UsersService_ListTokens_Handler,
+		},
+		{
+			MethodName: "DeleteToken",
+			Handler:    _UsersService_DeleteToken_Handler,
+		},
+		{
+			MethodName: "ExchangeToken",
+			Handler:    _UsersService_ExchangeToken_Handler,
 		},
 		{
 			MethodName: "ListRevocations",
