@@ -28,7 +28,7 @@ build: ## Compile every program into bin/
 # TESTFLAGS goes to go test, as in `make test TESTFLAGS='-run TestCreate -v'`.
 .PHONY: test
 test: prerequisites ## Run the tests of every module, with the race detector, on a real Postgres and Redis
-	go test -race -p 2 $(TESTFLAGS) $$(go list work | grep -v /tools/e2e)
+	go test -race -p 2 $(TESTFLAGS) $$(go list work | grep -v -e /tools/e2e -e /tools/kind)
 
 .PHONY: e2e
 e2e: prerequisites ## Run the end-to-end tests: the whole of Trackway, from outside
@@ -38,6 +38,27 @@ e2e: prerequisites ## Run the end-to-end tests: the whole of Trackway, from outs
 .PHONY: bench
 bench: prerequisites ## Measure what requests cost, beside the least that they could
 	go run ./tools/bench $(BENCHFLAGS)
+
+# REGISTRY=registry.example.com/trackway names them for another registry; `docker load` reads the archives.
+.PHONY: images
+images: ## Build a container image for each service, as an archive in bin/images, without Docker
+	go run ./tools/images $(if $(REGISTRY),--registry $(REGISTRY))
+
+.PHONY: kind-up
+kind-up: ## Make a Kubernetes cluster on this machine
+	k8s/cluster up
+
+.PHONY: kind-deploy
+kind-deploy: ## Build the images, install or upgrade Trackway in that cluster, and test it: http://localhost:8080
+	k8s/cluster deploy
+
+.PHONY: kind-down
+kind-down: ## Delete that cluster
+	k8s/cluster down
+
+.PHONY: kind-e2e
+kind-e2e: ## Install, upgrade, break and restore Trackway in a cluster of its own, while clients use it
+	cd tools && go test -count=1 -timeout 30m $(TESTFLAGS) ./kind/...
 
 .PHONY: prerequisites
 prerequisites:
@@ -53,7 +74,7 @@ fmt: ## Format the Go code and the contract
 	$(golangci-lint) fmt
 
 .PHONY: generate
-generate: generate-rpc generate-graph generate-openapi generate-docs ## Write anew what is generated: protobuf, gRPC, GraphQL, OpenAPI, README's table, PARITY.md
+generate: generate-rpc generate-graph generate-openapi generate-docs generate-charts ## Write anew what is generated: protobuf, gRPC, GraphQL, OpenAPI, README's table, PARITY.md, charts' READMEs
 
 # The old files go only when the new ones are there: a mistake in a .proto leaves a tree that builds.
 .PHONY: generate-rpc
@@ -80,6 +101,10 @@ generate-openapi: generate-rpc
 .PHONY: generate-docs
 generate-docs: generate-graph generate-openapi
 	go run ./tools/docs
+
+.PHONY: generate-charts
+generate-charts:
+	cd tools && $(call tool,helm-docs) helm-docs --chart-search-root ../charts --sort-values-order file --log-level warning
 
 .PHONY: tidy
 tidy: ## Give every module the same versions, and tidy its go.mod

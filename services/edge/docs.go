@@ -1,11 +1,12 @@
 package edge
 
 import (
+	_ "embed" // the page
 	"net/http"
 	"strings"
 
-	"github.com/swaggest/swgui"
-	"github.com/swaggest/swgui/v5emb"
+	"github.com/swaggest/swgui/v5/static"
+	"github.com/vearutop/statigz"
 )
 
 // docsPath is where the interactive documentation is; its assets are below it.
@@ -34,19 +35,21 @@ func guide(next http.Handler) http.Handler {
 const docsPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; " +
 	"img-src 'self' data:; frame-ancestors 'none'"
 
-// docs is Swagger UI over the OpenAPI document, from files in this program: no other host is asked for anything.
+//go:embed docs.html
+var docsPage []byte
+
+// docs is Swagger UI over the OpenAPI document, from files in this program: no other host is asked for anything. The
+// page is our own, as swgui would make one by html/template, with which the linker leaves out no method of any type,
+// and the program is half as large again.
 func docs() http.HandlerFunc {
-	ui := v5emb.NewHandlerWithConfig(swgui.Config{
-		Title: "Trackway", SwaggerJSON: "/api/openapi.json", BasePath: docsPath,
-		SettingsUI: map[string]string{
-			"persistAuthorization":   "true", // in the browser's own storage
-			"tryItOutEnabled":        "true",
-			"displayRequestDuration": "true",
-			"validatorUrl":           "null", // it would send the document to another host
-		},
-	})
+	assets := http.StripPrefix(docsPath+"/", statigz.FileServer(static.FS))
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", docsPolicy)
-		ui.ServeHTTP(w, r)
+		if r.URL.Path != docsPath+"/" {
+			assets.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(docsPage) // whoever asked may have gone
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -26,6 +27,7 @@ type Config struct {
 	LogLevel  slog.Level    `env:"LOG_LEVEL" envDefault:"info" doc:"Least level that is logged: debug, info, warn or error"`
 	LogFormat string        `env:"LOG_FORMAT" envDefault:"json" doc:"Form of the log: json, or text for a terminal"`
 	Grace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s" doc:"How long a stopping service waits for the requests it is working on"`
+	Linger    time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s" doc:"How much of SHUTDOWN_GRACE a stopping edge still serves as before, but ends each connection after its next answer"`
 	Pprof     bool          `env:"PPROF" envDefault:"false" doc:"Whether the admin port has Go's profiles, below /debug/pprof/"`
 	Telemetry Telemetry
 }
@@ -109,12 +111,39 @@ func ServeHTTP(ctx context.Context, cfg Config, env Env, srv *http.Server, ready
 	if err != nil {
 		return err
 	}
-	servers := []server{httpServer(srv, l)}
+	servers := []server{lingering(cfg.Linger, srv, l)}
 	admin, err := adminServer(ctx, cfg, env, ready)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	return serve(ctx, cfg, append(servers, admin...), jobs)
+}
+
+// lingering is a server of which no client loses a connection that it is about to use: for a while it ends them only
+// together with an answer. Clients that are told so connect anew, and a load balancer sends them elsewhere.
+func lingering(linger time.Duration, srv *http.Server, l net.Listener) server {
+	var leaving atomic.Bool
+	serve := srv.Handler
+	if serve == nil {
+		serve = http.DefaultServeMux
+	}
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		serve.ServeHTTP(w, r)
+	})
+	s := httpServer(srv, l)
+	stop := s.drain
+	s.drain = func(ctx context.Context) error {
+		leaving.Store(true)
+		select {
+		case <-ctx.Done():
+		case <-time.After(linger):
+		}
+		return stop(ctx)
+	}
+	return s
 }
 
 func httpServer(srv *http.Server, l net.Listener) server {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -141,6 +142,64 @@ func TestAStopLosesNoRequest(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Errorf("stop: %v", err)
 	}
+}
+
+// A client that keeps its connection must not find it gone when it sends the next request: in the time given for it,
+// the connection ends with an answer that says so, and new ones are still served.
+func TestAStoppingServerEndsConnectionsWithAnAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const linger = 3 * time.Second
+		var network app.Memory
+		var dials atomic.Int32
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- app.ServeHTTP(ctx, app.Config{Listen: "edge", Grace: 2 * linger, Linger: linger},
+				app.Env{ListenOn: network.Listen, Log: slog.New(slog.DiscardHandler)},
+				&http.Server{
+					ReadHeaderTimeout: time.Second,
+					Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+				}, nil)
+		}()
+		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			dials.Add(1)
+			return network.Dial(ctx, "edge")
+		}}
+		closes := func() bool {
+			t.Helper()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://edge/", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			return res.Close
+		}
+		for range 2 {
+			if closes() || dials.Load() != 1 {
+				t.Errorf("at work: got %d connections, or one that ends, want one that stays", dials.Load())
+			}
+		}
+		cancel()
+		synctest.Wait()
+		if !closes() || dials.Load() != 1 {
+			t.Errorf("stopping: got an answer on connection %d that does not end it, want one on the first that does", dials.Load())
+		}
+		if !closes() || dials.Load() != 2 {
+			t.Errorf("stopping: got connection %d, want a second that is answered", dials.Load())
+		}
+		stopped := time.Now()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got := time.Since(stopped); got != linger {
+			t.Errorf("it stopped after %v, want %v", got, linger)
+		}
+	})
 }
 
 func TestTheProbesTellLifeFromReadiness(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
@@ -28,8 +29,7 @@ const (
 	callTimeout = 15 * time.Second
 	// maxMessage bounds a request or answer, in bytes.
 	maxMessage = 8 << 20
-	// Connections end now and then, so that clients look up the addresses anew and find new replicas: gRPC's DNS
-	// resolver looks again only then.
+	// Connections end now and then, so that what stands between us and our clients can spread them anew.
 	maxConnectionAge      = 2 * time.Minute
 	maxConnectionAgeGrace = 30 * time.Second
 	// A service that restarted is found again within about a second: gRPC's own waits grow to two minutes.
@@ -152,6 +152,8 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(config),
+		grpc.WithDisableServiceConfig(), // spares the DNS a question for one, each time
+		grpc.WithResolvers(lookAgain{resolver.Get("dns")}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: reconnectFirst, Multiplier: backoff.DefaultConfig.Multiplier,

@@ -6,6 +6,10 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the images hold nothing but the program, so it brings the time zones
+
+	_ "golang.org/x/crypto/x509roots/fallback" // and the certificate authorities, where the system has none
+	"google.golang.org/grpc/resolver/dns"
 )
 
 // Main is the program of a service: it reads the configuration from the environment, and runs the command that the
@@ -13,6 +17,7 @@ import (
 func Main[C Configured](name string, run Command[C], commands map[string]Command[C]) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	dns.SetMinResolutionInterval(lookAgainSoonest) // of all clients of the process; half a minute otherwise
 	if err := start(ctx, name, os.Args[1:], run, commands); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 1

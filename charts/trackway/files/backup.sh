@@ -1,0 +1,20 @@
+# Dumps each service's database into a folder named by the time, and forgets the oldest. A folder without the name's
+# ending .part is whole.
+set -eu
+umask 077
+cd /backups
+name=$(date -u +%Y%m%dT%H%M%SZ)
+rm -rf ./*.part
+mkdir "$name.part"
+for secret in /run/secrets/databases/*; do
+  service=$(basename "$secret")
+  pg_dump --dbname="$(cat "$secret/url")" --format=custom --compress=6 --file="$name.part/$service.dump"
+  pg_restore --list "$name.part/$service.dump" >/dev/null # can it be read?
+done
+sync
+mv "$name.part" "$name"
+echo "Made $name: $(du -sh "$name" | cut -f1)."
+ls -d ????????T??????Z | head -n "-$KEEP" | while read -r old; do
+  rm -rf "$old"
+  echo "Removed $old."
+done

@@ -1,0 +1,64 @@
+{{- define "trackway.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "trackway.labels" -}}
+{{ include "trackway.selector" . }}
+app.kubernetes.io/part-of: trackway
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: trackway-{{ .root.Chart.Version }}
+{{- end }}
+
+{{- /* name, namespace and labels of something of this chart: dict "root" $ "name" "postgres". */}}
+{{- define "trackway.metadata" -}}
+name: {{ .root.Release.Name }}-{{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "trackway.labels" . | nindent 2 }}
+{{- end }}
+
+{{- /* Services with a database of ours, in the order of their calls. */}}
+{{- define "trackway.databases" -}}
+{{- $all := list -}}
+{{- range $name := list "users" "projects" "tasks" -}}
+{{- if (get $.Values $name).database.enabled }}{{ $all = append $all $name }}{{ end -}}
+{{- end -}}
+{{ toJson $all }}
+{{- end }}
+
+{{- define "trackway.databaseSecret" -}}
+{{ (get .root.Values .name).database.existingSecret | default (printf "%s-%s-database" .root.Release.Name .name) }}
+{{- end }}
+
+{{- /* What the Secret of the bundled Redis holds, as JSON; see service.secrets. */}}
+{{- define "trackway.redisSecret" -}}
+{{- if not (hasKey .Values "madeRedisSecret") -}}
+{{- $data := dict -}}
+{{- $mode := .Values.global.generateSecrets -}}
+{{- if or (eq $mode "always") (and (eq $mode "auto") (lookup "v1" "Namespace" "" "default")) -}}
+{{- $name := printf "%s-redis" .Release.Name -}}
+{{- $old := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
+{{- $password := get $old "password" | b64dec | default (randAlphaNum 32) -}}
+{{- $data = dict "password" $password "url" (printf "redis://:%s@%s:6379/0" $password $name) "auth.conf" (printf "requirepass %s\n" $password) -}}
+{{- end -}}
+{{- $_ := set .Values "madeRedisSecret" $data -}}
+{{- end -}}
+{{ toJson .Values.madeRedisSecret }}
+{{- end }}
+
+{{- define "trackway.restricted" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- end }}
+
+{{- define "trackway.check" -}}
+{{- if and (eq .Values.global.redis.mode "external") (not .Values.global.redis.existingSecret) }}
+{{- fail "global.redis.existingSecret must name a Secret with the key url, as Redis is external" }}
+{{- end }}
+{{- if and .Values.backup.s3.enabled (not (and .Values.backup.s3.endpoint .Values.backup.s3.bucket .Values.backup.s3.existingSecret)) }}
+{{- fail "backup.s3 needs endpoint, bucket and existingSecret" }}
+{{- end }}
+{{- end }}
