@@ -12,6 +12,7 @@ import (
 	"github.com/trackway/trackway/services/platform/page"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
+	"github.com/trackway/trackway/services/rpc/tags"
 )
 
 // project is a row of projects.
@@ -63,10 +64,16 @@ func (p *project) proto() *projectsv1.Project {
 	}
 }
 
-// event is what happened to the project: "created", "updated", "deleted" or "restored".
-func (p *project) event(happened string) events.Event {
+// event is what happened to the project: "created", "updated", "deleted" or "restored". What its members know of it and
+// their own role changes with it.
+func (p *project) event(happened string, members ...int64) events.Event {
+	stale := []string{tags.Project(p.ID), tags.Inside(p.ID)}
+	for _, id := range members {
+		stale = append(stale, tags.Access(id))
+	}
 	return events.Event{
 		Type: "project." + happened, SubjectID: p.ID, ProjectID: p.ID, Version: p.Version, Payload: p.proto(),
+		Tags: stale,
 	}
 }
 
@@ -103,6 +110,7 @@ func (m *member) proto() *projectsv1.Member {
 func (m *member) event(happened string) events.Event {
 	return events.Event{
 		Type: "member." + happened, SubjectID: m.ID, ProjectID: m.ProjectID, Version: m.Version, Payload: m.proto(),
+		Tags: []string{tags.Access(m.UserID), tags.Members(m.ProjectID)},
 	}
 }
 

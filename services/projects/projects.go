@@ -70,13 +70,14 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}), ended)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
-			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{db}, users: users})
+			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: cache.NewWriter(redis, db, env.Log)}}, users: users})
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { cache.Keep(ctx, "projects", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 		},
 	})

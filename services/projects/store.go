@@ -21,7 +21,7 @@ const (
 )
 
 // store holds every SQL statement of the service.
-type store struct{ db *postgres.DB }
+type store struct{ db *write.DB }
 
 // visibleTo selects live projects together with the user's role in each.
 func (s store) visibleTo(userID int64) *bun.SelectQuery {
@@ -103,36 +103,58 @@ func (s store) create(ctx context.Context, p *project) error {
 // update writes the project's fields over the version it was read at, or is write.ErrRaced.
 func (s store) update(ctx context.Context, p *project) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(p).
+		members, err := holdMembers(ctx, tx, p.ID)
+		if err != nil {
+			return write.Change{}, err
+		}
+		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Column("name", "description", "visibility", "archived_at", "require_if_match").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
 			Returning(moved))
-		return write.Changed(p.proto(), p.event("updated")), err
+		return write.Changed(p.proto(), p.event("updated", members...)), err
 	})
 }
 
 // remove deletes the project softly at the version it was read at, or is write.ErrRaced.
 func (s store) remove(ctx context.Context, p *project) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(p).
+		members, err := holdMembers(ctx, tx, p.ID)
+		if err != nil {
+			return write.Change{}, err
+		}
+		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
 			Returning(moved+", deleted_at"))
-		return write.Changed(&emptypb.Empty{}, p.event("deleted")), err
+		return write.Changed(&emptypb.Empty{}, p.event("deleted", members...)), err
 	})
 }
 
 // restore takes the project out of the trash at the version it was read at, or is write.ErrRaced.
 func (s store) restore(ctx context.Context, p *project) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(p).
+		members, err := holdMembers(ctx, tx, p.ID)
+		if err != nil {
+			return write.Change{}, err
+		}
+		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
 			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", p.ID, p.Version).
 			Returning(moved))
 		p.DeletedAt = time.Time{}
-		return write.Changed(p.proto(), p.event("restored")), err
+		return write.Changed(p.proto(), p.event("restored", members...)), err
 	})
+}
+
+// holdMembers gives the members of a project that is about to change. Nobody becomes one before the transaction ends:
+// their access would be cached as it was before the change, of which they would not be told.
+func holdMembers(ctx context.Context, tx bun.Tx, projectID int64) (userIDs []int64, err error) {
+	if _, err := tx.NewRaw("SELECT FROM projects WHERE id = ? FOR UPDATE", projectID).Exec(ctx); err != nil {
+		return nil, err
+	}
+	err = tx.NewRaw("SELECT user_id FROM members WHERE project_id = ?", projectID).Scan(ctx, &userIDs)
+	return userIDs, err
 }
 
 // access gives the user's own roles, by project.
@@ -197,18 +219,22 @@ func setRole(ctx context.Context, tx bun.Tx, m *member) error {
 // at, or is write.ErrRaced.
 func (s store) transfer(ctx context.Context, p *project, from, to *member) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		members, err := holdMembers(ctx, tx, p.ID)
+		if err != nil {
+			return write.Change{}, err
+		}
 		from.Role, to.Role, p.OwnerID = auth.Admin, auth.Owner, to.UserID
 		for _, m := range []*member{from, to} { // in this order: a project has one owner at a time
 			if err := setRole(ctx, tx, m); err != nil {
 				return write.Change{}, err
 			}
 		}
-		err := write.Row(ctx, tx.NewUpdate().Model(p).
+		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Column("owner_id").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
 			Returning(moved))
-		return write.Changed(to.proto(), from.event("updated"), to.event("updated"), p.event("updated")), err
+		return write.Changed(to.proto(), from.event("updated"), to.event("updated"), p.event("updated", members...)), err
 	})
 }
 

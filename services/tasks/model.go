@@ -11,6 +11,7 @@ import (
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/page"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	"github.com/trackway/trackway/services/rpc/tags"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
@@ -100,6 +101,7 @@ func (t *task) fields() fields {
 func (t *task) event(happened string) events.Event {
 	return events.Event{
 		Type: "task." + happened, SubjectID: t.ID, ProjectID: t.ProjectID, Version: t.Version, Payload: t.proto(),
+		Tags: []string{tags.Task(t.ID), tags.Tasks(t.ProjectID), tags.Inside(t.ProjectID)},
 	}
 }
 
@@ -148,6 +150,7 @@ func (c *comment) proto() *tasksv1.Comment {
 func (c *comment) event(happened string) events.Event {
 	return events.Event{
 		Type: "comment." + happened, SubjectID: c.ID, ProjectID: c.ProjectID, Version: c.Version, Payload: c.proto(),
+		Tags: []string{tags.Comments(c.TaskID), tags.Inside(c.ProjectID)},
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // store holds every SQL statement of the service.
-type store struct{ db *postgres.DB }
+type store struct{ db *write.DB }
 
 // task gives one task that is not deleted.
 func (s store) task(ctx context.Context, id int64) (*task, error) {

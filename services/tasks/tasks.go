@@ -79,13 +79,14 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	projects := projectsv1.NewProjectsServiceClient(projectsConn)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
-			tasksv1.RegisterTasksServiceServer(s, &service{store: store{db}, projects: projects})
+			tasksv1.RegisterTasksServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: cache.NewWriter(redis, db, env.Log)}}, projects: projects})
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { cache.Keep(ctx, "tasks", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 		},
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/page"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
+	"github.com/trackway/trackway/services/rpc/tags"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
@@ -65,6 +66,7 @@ func (u *user) caller() *auth.Caller {
 func (u *user) event(happened string) events.Event {
 	return events.Event{
 		Type: "user." + happened, SubjectID: u.ID, Version: u.Version, Payload: u.proto(&auth.Caller{}),
+		Tags: []string{tags.User(u.ID), tags.Users()},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
@@ -95,7 +96,7 @@ func TestWhoeverAsksForAHashQueuesAsLongAsItsDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	s := &service{store: store{db}, hasher: newHasher(1)}
+	s := &service{store: store{&write.DB{DB: db}}, hasher: newHasher(1)}
 	register := func(ctx context.Context, name string) error {
 		_, err := s.Register(ctx, &usersv1.RegisterRequest{Name: name, Email: address(name), Password: password})
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
@@ -281,7 +282,7 @@ func TestEndedSessionsArePurgedWhenNobodyAsksForThemAnyMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := store{w.db}
+	s := store{&write.DB{DB: w.db}}
 	for _, tt := range []struct {
 		before time.Time
 		want   int

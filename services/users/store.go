@@ -21,7 +21,7 @@ import (
 )
 
 // store holds every SQL statement of the service.
-type store struct{ db *postgres.DB }
+type store struct{ db *write.DB }
 
 // live selects the users that are not deleted.
 func (s store) live() *bun.SelectQuery { return s.db.NewSelect().Where("u.deleted_at IS NULL") }

@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	s := &service{
-		store: store{db}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
+		store: store{&write.DB{DB: db, Cache: cache.NewWriter(redis, db, env.Log)}}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
 		tokenMaxTTL: cfg.TokenMaxTTL,
 	}
 	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
@@ -104,6 +104,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Jobs: []func(context.Context){
 			relay.Run,
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { cache.Keep(ctx, "users", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },
 		},

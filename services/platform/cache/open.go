@@ -1,4 +1,4 @@
-// Package cache opens Redis.
+// Package cache opens Redis, and keeps answers in it that are never older than an acknowledged write (README.md).
 package cache
 
 import (

@@ -33,6 +33,8 @@ type Event struct {
 	Payload   proto.Message // the thing after the change
 	Changed   []string      // the fields that an update changed, as the contract spells them
 	Audience  []int64       // the users whom it concerns, such as who a task is assigned to; zeros do not count
+	Tags      []string      // what cached answers depended on and is other now (rpc/tags)
+	Mark      string        // what the tags are marked with until the change has been committed (platform/cache)
 }
 
 type row struct {
@@ -47,6 +49,8 @@ type row struct {
 	Traceparent string   `bun:",nullzero"`
 	Changed     []string `bun:",array"`
 	Audience    []int64  `bun:",array"`
+	Mark        string   `bun:",nullzero"`
+	Tags        []string `bun:",array"`
 }
 
 // Append writes the events, in this order, with the caller of ctx as the actor and the trace of ctx as their cause.
@@ -66,6 +70,7 @@ func Append(ctx context.Context, tx bun.Tx, events ...Event) error {
 			Type: e.Type, SubjectID: e.SubjectID, ProjectID: e.ProjectID, ActorID: auth.CallerFrom(ctx).UserID,
 			Version: e.Version, Payload: payload, Traceparent: trace["traceparent"],
 			Changed: e.Changed, Audience: people(e.Audience),
+			Mark: e.Mark, Tags: e.Tags,
 		})
 	}
 	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
@@ -97,4 +102,14 @@ func Differences(before, after proto.Message) []string {
 		}
 	}
 	return names
+}
+
+// Tags gives the tags of all of the events, each once, sorted.
+func Tags(events []Event) []string {
+	var all []string
+	for _, e := range events {
+		all = append(all, e.Tags...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -62,6 +62,8 @@ type Record struct {
 	Changed     []string
 	Audience    []int64
 	Traceparent string
+	Tags        []string
+	Mark        string
 }
 
 // Noun is what the event is about: "task" of "task.created".
@@ -94,10 +96,12 @@ type stored struct {
 	Changed     []string `bun:",array"`
 	Audience    []int64  `bun:",array"`
 	Traceparent string   `bun:",nullzero"`
+	Tags        []string `bun:",array"`
+	Mark        string
 }
 
 const columns = "e.xid::text::bigint AS xid, e.id, e.occurred_at, e.type, e.subject_id, e.project_id, e.actor_id, e.version, " +
-	"e.payload, e.changed, e.audience, e.traceparent"
+	"e.payload, e.changed, e.audience, e.traceparent, e.tags, coalesce(e.mark, '') AS mark"
 
 // settled are the events that no transaction in flight can come before. A sequence's value alone says nothing: a lower
 // one may be committed after a higher one.
@@ -149,7 +153,7 @@ func scan(ctx context.Context, q *bun.SelectQuery) ([]Record, error) {
 		records = append(records, Record{
 			Position: Position{r.Xid, r.ID}, OccurredAt: r.OccurredAt, Type: r.Type, SubjectID: r.SubjectID,
 			ProjectID: r.ProjectID, ActorID: r.ActorID, Version: r.Version, Payload: r.Payload, Changed: r.Changed,
-			Audience: r.Audience, Traceparent: r.Traceparent,
+			Audience: r.Audience, Traceparent: r.Traceparent, Tags: r.Tags, Mark: r.Mark,
 		})
 	}
 	return records, nil

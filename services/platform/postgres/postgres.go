@@ -82,6 +82,22 @@ func (db *DB) Close() error {
 	return nil
 }
 
+// Alone runs statements, each in a transaction of its own, on a connection beside the pool: all of its connections may
+// be taken by those who wait for this.
+func (db *DB) Alone(ctx context.Context, statements []string) (err error) {
+	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Open prepares a pool of connections; the first query connects.
 func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) {
 	c, err := pgxpool.ParseConfig(cfg.URL)

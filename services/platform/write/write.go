@@ -1,5 +1,5 @@
 // Package write is the one path by which a service changes its database: the row, its event and the stored answer of
-// the request's idempotency key are committed together or not at all.
+// the request's idempotency key are committed together or not at all, and no cached answer outlives the change.
 package write
 
 import (
@@ -13,6 +13,7 @@ import (
 	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/idempotency"
@@ -27,36 +28,81 @@ type Change struct {
 	Answer proto.Message
 }
 
+// DB is the database of a service, and who tells the readers of cached answers what changes in it.
+type DB struct {
+	*postgres.DB
+
+	Cache *cache.Writer // nil where nobody keeps answers
+}
+
 // Tx runs change in a transaction, and with it appends the events and stores the answer. Errors of Postgres are
-// translated for the noun.
-func Tx(ctx context.Context, db bun.IDB, noun string, change func(ctx context.Context, tx bun.Tx) (Change, error)) error {
-	appended := false
-	err := db.RunInTx(ctx, &sql.TxOptions{}, func(ctx context.Context, tx bun.Tx) error {
+// translated for the noun. The tags of the events are marked before the commit, and have new versions when Tx returns.
+func Tx(ctx context.Context, db *DB, noun string, change func(ctx context.Context, tx bun.Tx) (Change, error)) error {
+	if err := db.Cache.Ready(ctx); err != nil {
+		return postgres.Error(err, noun)
+	}
+	var (
+		mark   = cache.NewMark()
+		tags   []string
+		c      Change
+		marked bool // and so perhaps committed
+	)
+	err := db.RunInTx(ctx, &sql.TxOptions{}, func(ctx context.Context, tx bun.Tx) (err error) {
 		if err := idempotency.Begin(ctx, tx); err != nil {
 			return err
 		}
-		c, err := change(ctx, tx)
-		if err != nil {
+		if c, err = change(ctx, tx); err != nil {
 			return err
+		}
+		for i := range c.Events {
+			c.Events[i].Mark = mark
 		}
 		if err := events.Append(ctx, tx, c.Events...); err != nil {
 			return err
 		}
-		appended = len(c.Events) > 0
-		return idempotency.Store(ctx, tx, c.Answer)
+		if err := idempotency.Store(ctx, tx, c.Answer); err != nil {
+			return err
+		}
+		tags = events.Tags(c.Events)
+		err = db.Cache.Mark(ctx, tx, mark, tags)
+		marked = err == nil
+		return err
 	})
-	if relay, ok := db.(interface{ Appended() }); ok && appended && err == nil {
-		relay.Appended()
+	// After a commit of which nobody knows whether it happened the mark stays: what is read now may be old in a moment.
+	if err == nil || !marked {
+		db.Cache.Finish(ctx, mark, tags)
+	}
+	if err == nil && len(c.Events) > 0 {
+		db.Appended()
 	}
 	return postgres.Error(err, noun)
 }
 
+// Relayed makes a consumer of events do besides what their writers may have died before: what the events made stale is
+// not answered from the cache any more.
+func Relayed(w *cache.Writer, c events.Consumer) events.Consumer {
+	handle := c.Handle
+	c.Handle = func(ctx context.Context, records []events.Record) error {
+		changes := make(map[string][]string, len(records))
+		for i := range records {
+			changes[records[i].Mark] = append(changes[records[i].Mark], records[i].Tags...)
+		}
+		if err := w.Heal(ctx, changes); err != nil {
+			return err
+		}
+		return handle(ctx, records)
+	}
+	return c
+}
+
 // Migrations creates what Tx writes beside a service's own tables.
-func Migrations() []fs.FS { return []fs.FS{events.Migrations(), idempotency.Migrations()} }
+func Migrations() []fs.FS {
+	return []fs.FS{events.Migrations(), idempotency.Migrations(), cache.Migrations()}
+}
 
 // Unchanged stores the answer of a request that found nothing to change, if it carries an idempotency key: repeated
 // later, when others have made changes, it must not undo them.
-func Unchanged(ctx context.Context, db bun.IDB, noun string, answer proto.Message) error {
+func Unchanged(ctx context.Context, db *DB, noun string, answer proto.Message) error {
 	if !idempotency.Keyed(ctx) {
 		return nil
 	}

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-func open(t *testing.T) *postgres.DB {
+func open(t *testing.T) *write.DB {
 	t.Helper()
 	url := pgtest.Open(t, "write", func(ctx context.Context, url string) error {
 		return postgres.Migrate(ctx, url, write.Migrations()...)
@@ -36,7 +36,7 @@ func open(t *testing.T) *postgres.DB {
 			t.Error(err)
 		}
 	})
-	return db
+	return &write.DB{DB: db}
 }
 
 // stream lets an interceptor set headers outside a server.
@@ -48,7 +48,7 @@ func (s *stream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
 func (s *stream) SetTrailer(metadata.MD) error    { return nil }
 
 // put is a call of a method that writes one event and answers with its request; during runs in its transaction.
-func put(t *testing.T, db *postgres.DB, value string, during func(context.Context) error) (answer string, replayed bool, err error) {
+func put(t *testing.T, db *write.DB, value string, during func(context.Context) error) (answer string, replayed bool, err error) {
 	t.Helper()
 	s := new(stream)
 	ctx := grpc.NewContextWithServerTransportStream(t.Context(), s)
@@ -73,7 +73,7 @@ func put(t *testing.T, db *postgres.DB, value string, during func(context.Contex
 
 func fine(context.Context) error { return nil }
 
-func count(t *testing.T, db *postgres.DB, table string, want int64) {
+func count(t *testing.T, db *write.DB, table string, want int64) {
 	t.Helper()
 	if got, err := db.NewSelect().Table(table).Count(t.Context()); err != nil || got != want {
 		t.Errorf("%s: got %d rows, %v, want %d", table, got, err, want)

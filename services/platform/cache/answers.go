@@ -1,0 +1,300 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// answerTime is how long an answer is kept in Redis, and with jitter up to twice as long. It is no rule about its age,
+	// which the versions decide: it only clears away what nobody asks for.
+	answerTime = 10 * time.Minute
+	// maxAnswer bounds an answer that is kept, in bytes.
+	maxAnswer = 1 << 20
+	// outageCalls is how many questions at once go on to the services while there is no cache.
+	outageCalls = 256
+)
+
+// Answers keeps answers and tells which of them are still right. It never gives one that is older than a write that was
+// acknowledged before it was asked.
+type Answers struct {
+	client   redis.UniversalClient
+	log      *slog.Logger
+	watch    *watch
+	local    *local
+	flight   singleflight.Group
+	outage   chan struct{}
+	requests metric.Int64Counter
+}
+
+// NewAnswers keeps answers that depend on these services, each of which Keeps its lease. Up to memory bytes of them are
+// in this process too. It believes nothing before Run.
+func NewAnswers(client redis.UniversalClient, services []string, memory int, log *slog.Logger, meter metric.MeterProvider,
+) (*Answers, error) {
+	requests, err := meter.Meter("github.com/trackway/trackway/services/platform/cache").Int64Counter("trackway.cache.requests",
+		metric.WithDescription("Questions by whether the cache had the answer; bypass is one that it was not asked"),
+		metric.WithUnit("{request}"))
+	if err != nil {
+		return nil, fmt.Errorf("count what is cached: %w", err)
+	}
+	return &Answers{
+		client: client, log: log, watch: newWatch(client, services), local: newLocal(memory),
+		outage: make(chan struct{}, outageCalls), requests: requests,
+	}, nil
+}
+
+// Run looks after the leases until ctx ends.
+func (a *Answers) Run(ctx context.Context) { a.watch.run(ctx) }
+
+// Question is something to be answered.
+type Question struct {
+	Kind string // for the metrics, such as "task"
+	Name string // the question, the same for everybody whom its answer is for
+	// Tags are what the answer depends on. There are none where only the answer tells: then it is kept for one caller.
+	Tags []string
+	// Access is the tag of what the caller may see. Its version is read beside, and is no part of what a shared answer
+	// depends on.
+	Access string
+}
+
+// Look is what the cache knows about a question.
+type Look struct {
+	// Answer is right now, or nil.
+	Answer *Answer
+	// Access is the version of the caller's access; "" when it is about to change or can not be known.
+	Access string
+
+	Epoch    string // of the leases; "" when nothing is believed and nothing can be kept
+	tags     []string
+	versions []string // of the tags; nil when one of them is about to change
+}
+
+// CanKeep reports whether an answer that is made from now on may be kept.
+func (l *Look) CanKeep() bool { return l.Epoch != "" && l.versions != nil }
+
+// Look asks for the answer, in one round trip.
+func (a *Answers) Look(ctx context.Context, q *Question) *Look {
+	if _, ok := a.watch.epoch(); !ok {
+		return &Look{}
+	}
+	known := a.local.get(q.Name)
+	tags := q.Tags
+	if len(tags) == 0 && known != nil {
+		tags = known.tags
+	}
+	keys := make([]string, 0, len(tags)+2) //nolint:mnd // see below
+	for _, t := range tags {
+		keys = append(keys, versionKey(t))
+	}
+	keys = append(keys, versionKey(q.Access))
+	first := q.Access
+	if len(q.Tags) > 0 {
+		first = q.Tags[0]
+	}
+	if known == nil {
+		keys = append(keys, answerKey(first, q.Name))
+	}
+	found, err := a.read(ctx, keys)
+	if err != nil {
+		a.lost(ctx, err)
+		return &Look{}
+	}
+	n := len(tags)
+	if known == nil && found[n+1] != "" {
+		if known, err = decode(found[n+1]); err != nil {
+			known = nil
+		} else if len(q.Tags) == 0 { // whose tags are known only now
+			return a.second(ctx, q, known, found[n])
+		}
+	}
+	return a.judge(ctx, known, tags, found[:n], q.Access, found[n])
+}
+
+// second is the rest of Look for an answer from Redis that alone tells its tags.
+func (a *Answers) second(ctx context.Context, q *Question, known *entry, access string) *Look {
+	keys := make([]string, 0, len(known.tags))
+	for _, t := range known.tags {
+		keys = append(keys, versionKey(t))
+	}
+	found, err := a.read(ctx, keys)
+	if err != nil {
+		a.lost(ctx, err)
+		return &Look{}
+	}
+	l := a.judge(ctx, known, known.tags, found, q.Access, access)
+	if l.Answer != nil {
+		a.local.put(q.Name, known)
+	}
+	return l
+}
+
+// judge says whether the entry is right, after the versions were read.
+func (a *Answers) judge(ctx context.Context, known *entry, tags, versions []string, accessTag, access string) *Look {
+	if hasMissing(versions) || access == "" {
+		all, err := a.create(ctx, append(slices.Clone(tags), accessTag), append(slices.Clone(versions), access))
+		if err != nil {
+			a.lost(ctx, err)
+			return &Look{}
+		}
+		versions, access = all[:len(tags)], all[len(tags)]
+	}
+	epoch, ok := a.watch.epoch()
+	if !ok {
+		return &Look{}
+	}
+	l := &Look{Epoch: epoch, tags: tags}
+	if !marked(access) {
+		l.Access = access
+	}
+	for _, v := range versions {
+		if marked(v) {
+			return l
+		}
+	}
+	l.versions = versions
+	if known != nil && known.current(epoch, versions) {
+		l.Answer = &known.Answer
+	}
+	return l
+}
+
+func hasMissing(versions []string) bool {
+	for _, v := range versions {
+		if v == "" {
+			return true
+		}
+	}
+	return false
+}
+
+func marked(version string) bool { return strings.Contains(version, "|") }
+
+// create gives versions to those tags that have none.
+func (a *Answers) create(ctx context.Context, tags, versions []string) ([]string, error) {
+	all := slices.Clone(versions)
+	made := make(map[int]*redis.StringCmd)
+	_, err := a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, v := range all {
+			if v == "" {
+				p.SetNX(ctx, versionKey(tags[i]), NewMark(), versionTime)
+				made[i] = p.Get(ctx, versionKey(tags[i])) // or another reader's
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("begin versions: %w", err)
+	}
+	for i, cmd := range made {
+		all[i] = cmd.Val()
+	}
+	return all, nil
+}
+
+// Keep keeps an answer that was made after the look, for as long as nothing of what it depends on changes.
+func (a *Answers) Keep(ctx context.Context, q *Question, l *Look, answer *Answer) {
+	if l.CanKeep() {
+		a.keep(ctx, q, &entry{Answer: *answer, epoch: l.Epoch, tags: l.tags, versions: l.versions})
+	}
+}
+
+func (a *Answers) keep(ctx context.Context, q *Question, e *entry) {
+	if len(e.Body) > maxAnswer {
+		return
+	}
+	a.local.put(q.Name, e)
+	first := q.Access
+	if len(q.Tags) > 0 {
+		first = q.Tags[0]
+	}
+	err := a.client.Set(ctx, answerKey(first, q.Name), e.encode(), answerTime+mathrand.N(answerTime)).Err() //nolint:gosec // no secret
+	if err != nil {
+		a.lost(ctx, err)
+	}
+}
+
+// Once lets one of those who ask the same at the same time make the answer, and gives it to all of them. The others get
+// nil when it came to nothing, and make their own.
+func (a *Answers) Once(q *Question, l *Look, make func() *Answer) (answer *Answer, own bool) {
+	v, _, _ := a.flight.Do(q.Name+"\x00"+l.Epoch+"\x00"+strings.Join(l.versions, " "), func() (any, error) {
+		own = true
+		return make(), nil
+	})
+	answer, _ = v.(*Answer)
+	return answer, own
+}
+
+// Throttle bounds how many questions at once go on to the services while there is no cache to spare them. It returns
+// what to call when one is through.
+func (a *Answers) Throttle(ctx context.Context, l *Look) (done func(), err error) {
+	if l.Epoch != "" {
+		return func() {}, nil
+	}
+	select {
+	case a.outage <- struct{}{}:
+		return func() { <-a.outage }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a turn: %w", ctx.Err())
+	}
+}
+
+// Count counts a question with its outcome: hit, miss or bypass.
+func (a *Answers) Count(ctx context.Context, kind, outcome string) {
+	a.requests.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(
+		attribute.String("kind", kind), attribute.String("outcome", outcome))))
+}
+
+// read gives the values of the keys, "" for those that are not there, in one round trip.
+func (a *Answers) read(ctx context.Context, keys []string) ([]string, error) {
+	groups := byNode(a.client, keys)
+	found := make([]string, len(keys))
+	if len(groups) == 1 {
+		values, err := a.client.MGet(ctx, keys...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read versions: %w", err)
+		}
+		for i, v := range values {
+			found[i], _ = v.(string)
+		}
+		return found, nil
+	}
+	cmds := make([]*redis.SliceCmd, len(groups))
+	_, err := a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for g, group := range groups {
+			some := make([]string, 0, len(group))
+			for _, i := range group {
+				some = append(some, keys[i])
+			}
+			cmds[g] = p.MGet(ctx, some...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read versions: %w", err)
+	}
+	for g, group := range groups {
+		for n, i := range group {
+			found[i], _ = cmds[g].Val()[n].(string)
+		}
+	}
+	return found, nil
+}
+
+// lost ends all belief after Redis could not be asked: until it answers the watch, nobody else waits for it.
+func (a *Answers) lost(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // the client has gone
+	}
+	a.watch.distrust()
+	a.log.DebugContext(ctx, "the cache is left out", "error", err)
+}

@@ -1,0 +1,5 @@
+//go:build trackway_nobump
+
+package cache
+
+const bumps = false
