@@ -39,6 +39,7 @@ type Config struct {
 	AuthRateLimit int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
 	BodyLimit     int64          `env:"BODY_LIMIT" envDefault:"1048576" doc:"Largest request body, in bytes"`
 	Timeout       time.Duration  `env:"REQUEST_TIMEOUT" envDefault:"20s" doc:"How long one request may take"`
+	CacheMemory   int            `env:"CACHE_MEMORY" envDefault:"16777216" doc:"Answers that one replica keeps in its own memory besides Redis, in bytes; 0 keeps none at all, not even in Redis"`
 	Concurrency   int            `env:"CONCURRENCY_LIMIT" envDefault:"1024" doc:"Most requests that one replica works on at once; what is beyond is 503 with Retry-After; 0 for any number"`
 	Origins       []string       `env:"CORS_ORIGINS" doc:"Origins whose pages may call, such as https://app.example.com, separated by commas; * for all"`
 	Proxies       []netip.Prefix `env:"TRUSTED_PROXIES" doc:"Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed, separated by commas"`
@@ -96,13 +97,21 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	if err := limits.meter(env.MeterProvider()); err != nil {
 		return err
 	}
+	jobs := []func(context.Context){func(ctx context.Context) { c.ended.Run(ctx, env.Log) }}
+	if cfg.CacheMemory > 0 {
+		// The services that have tags (rpc/tags), by the names under which they Keep their lease.
+		c.answers, err = cache.NewAnswers(redis, []string{"users", "projects", "tasks"}, cfg.CacheMemory, env.Log, env.MeterProvider())
+		if err != nil {
+			return err
+		}
+		jobs = append(jobs, c.answers.Run)
+	}
 	face := graph.Config{Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn}
 	if err := cfg.GraphQL.fill(&face, limits, redis); err != nil {
 		return err
 	}
 	srv := newServer(newHandler(cfg, env, limits, c, graph.New(face)))
-	return app.ServeHTTP(ctx, cfg.App, env, srv, func(context.Context) error { return nil },
-		func(ctx context.Context) { c.ended.Run(ctx, env.Log) })
+	return app.ServeHTTP(ctx, cfg.App, env, srv, func(context.Context) error { return nil }, jobs...)
 }
 
 func newServer(h http.Handler) *http.Server {
@@ -120,8 +129,8 @@ func (c Config) check() error {
 		return fmt.Errorf("BODY_LIMIT is %d, and must be at least 1", c.BodyLimit)
 	case c.Timeout <= 0:
 		return fmt.Errorf("REQUEST_TIMEOUT is %s, and must be longer", c.Timeout)
-	case c.RateLimit < 0 || c.AuthRateLimit < 0 || c.Concurrency < 0:
-		return errors.New("RATE_LIMIT, AUTH_RATE_LIMIT and CONCURRENCY_LIMIT must not be negative")
+	case c.RateLimit < 0 || c.AuthRateLimit < 0 || c.Concurrency < 0 || c.CacheMemory < 0:
+		return errors.New("RATE_LIMIT, AUTH_RATE_LIMIT, CONCURRENCY_LIMIT and CACHE_MEMORY must not be negative")
 	}
 	for _, o := range c.Origins {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o) {

@@ -15,6 +15,7 @@ import (
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
@@ -26,7 +27,8 @@ type clients struct {
 	projects projectsv1.ProjectsServiceClient
 	tasks    tasksv1.TasksServiceClient
 
-	ended *auth.Revocations // nil where nobody keeps them up to date
+	ended   *auth.Revocations // nil where nobody keeps them up to date
+	answers *cache.Answers    // nil where nothing is kept
 }
 
 // newHandler puts the door together. A request passes the layers from the last line up.
@@ -49,6 +51,9 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 		return keys.GetJwks(), err
 	}), c.ended)
 	h := guide(r)
+	if c.answers != nil {
+		h = &cached{answers: c.answers, access: newAccessMaps(c.projects), next: h}
+	}
 	h = lengths(h)
 	h = admit(h, newAuthenticator(verifier, c.users, limits), limits, cfg.Proxies)
 	h = deadline(h, cfg.Timeout)

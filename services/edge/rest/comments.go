@@ -141,6 +141,9 @@ func (a *api) listComments(ctx context.Context, in *commentList) (*List[View[Com
 	if err != nil {
 		return nil, err
 	}
+	if on := res.GetComments(); in.Task != 0 && len(on) > 0 {
+		tell(ctx, on[0].GetProjectId())
+	}
 	views, err := a.viewComments(ctx, &in.CommentShape, res.GetComments())
 	return listOf(&in.Listing, views, res.GetPage()), err
 }

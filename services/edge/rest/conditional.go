@@ -164,9 +164,7 @@ func conditional(next http.HandlerFunc) http.HandlerFunc {
 			if h.Get("ETag") == "" {
 				h.Set("ETag", a.sum())
 			}
-			if unchanged(r, h.Get("ETag")) {
-				h.Del("Content-Type")
-				w.WriteHeader(http.StatusNotModified)
+			if Unchanged(w, r) {
 				return
 			}
 		}
@@ -184,6 +182,18 @@ func (a *answer) sum() string {
 		hash.Write([]byte("\x00" + a.Header().Get(name)))
 	}
 	return `"` + base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:bytesOfTag]) + `"`
+}
+
+// Unchanged answers 304 if the client has the answer already whose headers are w's, and reports whether it has.
+func Unchanged(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	if !unchanged(r, h.Get("ETag")) {
+		return false
+	}
+	h.Del("Content-Type")
+	h.Del("Content-Length")
+	w.WriteHeader(http.StatusNotModified)
+	return true
 }
 
 // unchanged evaluates If-None-Match. One that is not well-formed is no condition: the whole answer is always right.

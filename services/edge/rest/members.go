@@ -119,6 +119,7 @@ func (a *api) listMembers(ctx context.Context, in *memberList) (*List[View[Membe
 	if err != nil {
 		return nil, err
 	}
+	tell(ctx, in.ID.ID)
 	views, err := a.viewMembers(ctx, &in.MemberShape, res.GetMembers())
 	return listOf(&in.Listing, views, res.GetPage()), err
 }

@@ -147,6 +147,7 @@ func (a *api) getProject(ctx context.Context, in *projectGet) (*Read[View[Projec
 	if err != nil {
 		return nil, err
 	}
+	tell(ctx, p.GetId())
 	views, err := a.viewProjects(ctx, &in.ProjectShape, []*projectsv1.Project{p})
 	return readView(p, views), err
 }

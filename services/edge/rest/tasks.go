@@ -243,6 +243,7 @@ func (a *api) listTasks(ctx context.Context, in *taskList) (*List[View[Task]], e
 	if err != nil {
 		return nil, err
 	}
+	tell(ctx, in.Project)
 	views, err := a.viewTasks(ctx, &in.TaskShape, res.GetTasks())
 	return listOf(&in.Listing, views, res.GetPage()), err
 }
@@ -268,6 +269,7 @@ func (a *api) getTask(ctx context.Context, in *taskGet) (*Read[View[Task]], erro
 	if err != nil {
 		return nil, err
 	}
+	tell(ctx, t.GetProjectId())
 	views, err := a.viewTasks(ctx, &in.TaskShape, []*tasksv1.Task{t})
 	return readView(t, views), err
 }

@@ -156,10 +156,8 @@ func (a *Answers) judge(ctx context.Context, known *entry, tags, versions []stri
 	if !marked(access) {
 		l.Access = access
 	}
-	for _, v := range versions {
-		if marked(v) {
-			return l
-		}
+	if slices.ContainsFunc(versions, marked) {
+		return l
 	}
 	l.versions = versions
 	if known != nil && known.current(epoch, versions) {
@@ -169,12 +167,7 @@ func (a *Answers) judge(ctx context.Context, known *entry, tags, versions []stri
 }
 
 func hasMissing(versions []string) bool {
-	for _, v := range versions {
-		if v == "" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(versions, "")
 }
 
 func marked(version string) bool { return strings.Contains(version, "|") }
@@ -225,10 +218,10 @@ func (a *Answers) keep(ctx context.Context, q *Question, e *entry) {
 
 // Once lets one of those who ask the same at the same time make the answer, and gives it to all of them. The others get
 // nil when it came to nothing, and make their own.
-func (a *Answers) Once(q *Question, l *Look, make func() *Answer) (answer *Answer, own bool) {
+func (a *Answers) Once(q *Question, l *Look, answered func() *Answer) (answer *Answer, own bool) {
 	v, _, _ := a.flight.Do(q.Name+"\x00"+l.Epoch+"\x00"+strings.Join(l.versions, " "), func() (any, error) {
 		own = true
-		return make(), nil
+		return answered(), nil
 	})
 	answer, _ = v.(*Answer)
 	return answer, own

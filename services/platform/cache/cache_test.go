@@ -292,9 +292,6 @@ func TestNothingFromBeforeAFlushIsBelieved(t *testing.T) {
 func TestAServerThatRestartsFromAnOldSnapshotIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if !w.redis.Real() {
-		t.Skip("only redis-server has snapshots")
-	}
 	w.want(0, false)
 	w.want(0, true)
 	if err := w.client.Save(t.Context()).Err(); err != nil {

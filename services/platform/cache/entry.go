@@ -95,8 +95,8 @@ func decodeList(b []byte) (list []string, rest []byte, ok bool) {
 		if n <= 0 || size > uint64(len(b)-n) {
 			return nil, nil, false
 		}
-		list = append(list, string(b[n:n+int(size)])) //nolint:gosec // no more than there is
-		b = b[n+int(size):]                           //nolint:gosec // see above
+		list = append(list, string(b[n:n+int(size)]))
+		b = b[n+int(size):]
 	}
 	return list, b, true
 }

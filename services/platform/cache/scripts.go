@@ -33,6 +33,8 @@ return 1`
 
 // finishScript gives each of the tags the mark as its new version, and takes the mark away, and with it those whose time
 // is over: ARGV are as in markScript.
+//
+//nolint:dupword // Lua ends its blocks so
 const finishScript = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -51,6 +53,8 @@ return 1`
 
 // healScript is finishScript for the tags that the mark has not become the version of: what its writer did, or should
 // have done. ARGV[4] is the version to give.
+//
+//nolint:dupword // Lua ends its blocks so
 const healScript = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -1,0 +1,280 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/trackway/trackway/services/edge/rest"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
+	"github.com/trackway/trackway/services/rpc/tags"
+)
+
+// cached answers reads with the bytes that an earlier one was answered with, as long as nothing of what they depend on
+// has changed (platform/cache) and the caller may see them. All else, and whoever may not, goes on to next: what a
+// service says of a thing that is hidden or gone, it says itself.
+type cached struct {
+	answers *cache.Answers
+	access  *accessMaps
+	next    http.Handler
+}
+
+// reading is a request that can be answered from the cache.
+type reading struct {
+	cache.Question
+
+	route string // for traces and metrics
+	// inProject reports whether the answer is for those who may read its project.
+	inProject bool
+}
+
+// ServeHTTP answers the request.
+func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller := auth.CallerFrom(r.Context())
+	q, ok := question(r, caller)
+	if !ok {
+		c.next.ServeHTTP(w, r)
+		return
+	}
+	ctx := r.Context()
+	look := c.answers.Look(ctx, &q.Question)
+	switch {
+	case look.Answer != nil && c.permits(ctx, caller, q, look, look.Answer):
+		c.answers.Count(ctx, q.Kind, "hit")
+		c.send(w, r, q, look.Answer)
+	case look.Answer == nil && look.CanKeep():
+		c.answers.Count(ctx, q.Kind, "miss")
+		c.make(w, r, caller, q, look)
+	default:
+		c.answers.Count(ctx, q.Kind, "bypass")
+		done, err := c.answers.Throttle(ctx, look)
+		if err != nil {
+			rest.WriteProblem(w, r, err)
+			return
+		}
+		defer done()
+		c.next.ServeHTTP(w, r)
+	}
+}
+
+// make has next answer, and keeps the answer.
+func (c *cached) make(w http.ResponseWriter, r *http.Request, caller *auth.Caller, q *reading, look *cache.Look) {
+	var own recorded
+	shared, mine := c.answers.Once(&q.Question, look, func() *cache.Answer {
+		answer := own.record(c.next, r)
+		if answer != nil && (answer.Scope != 0 || !q.inProject) {
+			c.answers.Keep(r.Context(), &q.Question, look, answer)
+			return answer
+		}
+		return nil
+	})
+	switch {
+	case mine:
+		own.send(w, r)
+	case shared != nil && c.permits(r.Context(), caller, q, look, shared):
+		c.send(w, r, q, shared)
+	default:
+		c.next.ServeHTTP(w, r)
+	}
+}
+
+// permits reports whether the caller may see the answer: by the policy table, and what the caller is in the project.
+func (c *cached) permits(ctx context.Context, caller *auth.Caller, q *reading, look *cache.Look, answer *cache.Answer) bool {
+	return !q.inProject || c.access.role(ctx, caller, look, answer.Scope).Allows(auth.ReadProject)
+}
+
+// send answers with what was kept.
+func (c *cached) send(w http.ResponseWriter, r *http.Request, q *reading, answer *cache.Answer) {
+	named(r, q.route)
+	h := w.Header()
+	for i := 0; i < len(answer.Header); i += 2 {
+		h[answer.Header[i]] = answer.Header[i+1 : i+2 : i+2]
+	}
+	if rest.Unchanged(w, r) {
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(answer.Body) //nolint:gosec // JSON, sent as such and with nosniff; a client that has gone need not be told
+}
+
+// recorded is an answer of next, held back.
+type recorded struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header is the answer's own.
+func (a *recorded) Header() http.Header { return a.header }
+
+// WriteHeader keeps the status.
+func (a *recorded) WriteHeader(status int) { a.status = status }
+
+// Write keeps the body.
+func (a *recorded) Write(b []byte) (int, error) { return a.body.Write(b) }
+
+// record has next answer the request, whole, and gives what can be kept of that; nil when it is no success.
+func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
+	a.header, a.status = make(http.Header), http.StatusOK
+	whole := r
+	ctx, scope := rest.WithScope(r.Context())
+	whole = r.WithContext(ctx)
+	if len(r.Header["If-None-Match"]) > 0 {
+		whole.Header = r.Header.Clone()
+		whole.Header.Del("If-None-Match")
+	}
+	next.ServeHTTP(a, whole)
+	if a.status != http.StatusOK {
+		return nil
+	}
+	answer := &cache.Answer{Scope: scope.Project, Body: a.body.Bytes()}
+	for name, values := range a.header {
+		if len(values) != 1 {
+			return nil
+		}
+		answer.Header = append(answer.Header, name, values[0])
+	}
+	return answer
+}
+
+func (a *recorded) send(w http.ResponseWriter, r *http.Request) {
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	if a.status == http.StatusOK && rest.Unchanged(w, r) {
+		return
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body.Bytes()) //nolint:gosec // see cached.send
+}
+
+// The parameters of lists and things whose answers depend on nothing but the tags of the list or thing. What is
+// expanded, and what the caller may do, depends on more, and the trash is for fewer.
+const (
+	taskListParameters    = " limit cursor count ordering status completed assignee creator label priority due_before due_after updated_since parent search fields "
+	projectListParameters = " limit cursor count ordering search role archived fields "
+	memberListParameters  = " limit cursor count ordering role fields "
+	commentListParameters = " limit cursor count ordering author fields "
+	thingParameters       = " fields "
+)
+
+// question says what the request asks for, if that can be in the cache. It looks at no more than it must: whoever writes
+// an address in an unusual way is answered all the same, by the services.
+func question(r *http.Request, caller *auth.Caller) (*reading, bool) {
+	if r.Method != http.MethodGet || caller.UserID == 0 || r.URL.RawPath != "" || !acceptsJSON(r.Header) {
+		return nil, false
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, "/api/")
+	if !ok {
+		return nil, false
+	}
+	q := &reading{inProject: true}
+	q.Access = tags.Access(caller.UserID)
+	var (
+		parts   = strings.Split(strings.TrimSuffix(path, "/"), "/")
+		params  = thingParameters
+		id, sub = int64(0), ""
+	)
+	if len(parts) > 1 {
+		if id, ok = number(parts[1]); !ok {
+			return nil, false
+		}
+	}
+	switch len(parts) {
+	case 1, 2: //nolint:mnd // a collection, a thing
+	case 3: //nolint:mnd // a collection of a thing
+		sub = parts[2]
+	default:
+		return nil, false
+	}
+	private := "" // whom the answer is for, if not for everybody who may see it
+	switch noun := parts[0]; {
+	case noun == "tasks" && id == 0:
+		if id, ok = projectParameter(r.URL.RawQuery); !ok {
+			return nil, false
+		}
+		q.Kind, q.route, params = "tasks", "/api/tasks/", taskListParameters+"project "
+		q.Tags = []string{tags.Tasks(id)}
+	case noun == "tasks" && sub == "":
+		q.Kind, q.route, q.Tags = "task", "/api/tasks/{id}/", []string{tags.Task(id)}
+	case noun == "tasks" && sub == "comments":
+		q.Kind, q.route, params = "comments", "/api/tasks/{id}/comments/", commentListParameters
+		q.Tags = []string{tags.Comments(id), tags.Task(id)}
+	case noun == "projects" && id == 0:
+		q.Kind, q.route, params = "projects", "/api/projects/", projectListParameters
+		q.Tags, q.inProject, private = []string{q.Access}, false, strconv.FormatInt(caller.UserID, 10)
+	case noun == "projects" && sub == "":
+		q.Kind, q.route, q.Tags = "project", "/api/projects/{id}/", []string{tags.Project(id)}
+	case noun == "projects" && sub == "tasks":
+		q.Kind, q.route, params = "tasks", "/api/projects/{id}/tasks/", taskListParameters
+		q.Tags = []string{tags.Tasks(id)}
+	case noun == "projects" && sub == "members":
+		q.Kind, q.route, params = "members", "/api/projects/{id}/members/", memberListParameters
+		q.Tags = []string{tags.Members(id)}
+	case noun == "users" && id != 0 && sub == "":
+		q.Kind, q.route, q.Tags, q.inProject = "user", "/api/users/{id}/", []string{tags.User(id)}, false
+		if caller.Admin || caller.UserID == id {
+			private = "whole" // with the e-mail address
+		}
+	default:
+		return nil, false
+	}
+	mine, ok := known(r.URL.RawQuery, params)
+	if !ok {
+		return nil, false
+	}
+	if mine {
+		private = strconv.FormatInt(caller.UserID, 10)
+	}
+	q.Name = "GET " + strings.TrimSuffix(path, "/") + "?" + r.URL.RawQuery
+	if private != "" {
+		q.Name += " for " + private
+	}
+	return q, true
+}
+
+// acceptsJSON knows the usual ways to say so.
+func acceptsJSON(h http.Header) bool {
+	accept := h["Accept"]
+	return len(accept) == 0 || len(accept) == 1 && (accept[0] == "*/*" || accept[0] == "application/json")
+}
+
+// number reads an id in its one usual form.
+func number(s string) (int64, bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && n > 0 && s[0] != '+' && s[0] != '0'
+}
+
+func projectParameter(query string) (id int64, ok bool) {
+	for pair := range strings.SplitSeq(query, "&") {
+		if value, is := strings.CutPrefix(pair, "project="); is {
+			if id != 0 {
+				return 0, false
+			}
+			if id, ok = number(value); !ok {
+				return 0, false
+			}
+		}
+	}
+	return id, ok
+}
+
+// known reports whether the names in the query are all among those given, and whether the answer is the caller's own:
+// the value me stands for the caller, and may be written in other ways too.
+func known(query, names string) (mine, ok bool) {
+	if query == "" {
+		return false, true
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name == "" || strings.ContainsAny(name, "%+ ;") || !strings.Contains(names, " "+name+" ") {
+			return false, false
+		}
+		mine = mine || value == "me" || (name == "assignee" || name == "creator") && strings.Contains(value, "%")
+	}
+	return mine, true
+}
+

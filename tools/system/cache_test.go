@@ -1,0 +1,292 @@
+package system
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+)
+
+// door is the REST API, for the people of a test.
+type door struct {
+	*testing.T
+
+	url    string
+	tokens map[string]string // by name
+	ids    map[string]int64
+	calls  atomic.Int64 // RPCs that the services have served
+}
+
+// reply is what an answer says; all but its date, its id and what is left of the rate limit.
+type reply struct {
+	Status int
+	Header map[string]string
+	Body   string
+}
+
+func openDoor(t *testing.T, environ map[string]string) *door {
+	t.Helper()
+	d := &door{T: t, tokens: map[string]string{}, ids: map[string]int64{}}
+	s := start(t, dataDir(t), Options{Environ: environ, Calls: []grpc.UnaryServerInterceptor{d.count}})
+	d.url = s.URL
+	password, err := os.ReadFile(s.AdminPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.signIn("admin", AdminEmail, strings.TrimSpace(string(password)))
+	for _, name := range []string{"owner", "member", "viewer", "stranger"} {
+		email := name + "@example.org"
+		d.do("", http.MethodPost, "/api/auth/register/", fmt.Sprintf(`{"name": %q, "email": %q, "password": "correct horse"}`, name, email))
+		d.signIn(name, email, "correct horse")
+	}
+	return d
+}
+
+// count counts the calls that are made for a request; the others are made all the time.
+func (d *door) count(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if !strings.HasSuffix(info.FullMethod, "/ListRevocations") && !strings.HasSuffix(info.FullMethod, "/GetKeys") {
+		d.calls.Add(1)
+	}
+	return next(ctx, req)
+}
+
+func (d *door) signIn(name, email, password string) {
+	d.Helper()
+	var got struct {
+		AccessToken string `json:"access_token"`
+		User        struct{ ID int64 }
+	}
+	d.decode(d.do("", http.MethodPost, "/api/auth/login/", fmt.Sprintf(`{"email": %q, "password": %q}`, email, password)), &got)
+	d.tokens[name], d.ids[name] = got.AccessToken, got.User.ID
+}
+
+// send sends a request, and fails the test only if there is no answer.
+func (d *door) send(name, method, path, body string, headers ...string) reply {
+	d.Helper()
+	req, err := http.NewRequestWithContext(d.Context(), method, d.url+path, strings.NewReader(body))
+	if err != nil {
+		d.Fatal(err)
+	}
+	if name != "" {
+		req.Header.Set("Authorization", "Bearer "+d.tokens[name])
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		d.Fatal(err)
+	}
+	r := reply{Status: res.StatusCode, Header: map[string]string{}, Body: string(b)}
+	for name := range res.Header {
+		switch name {
+		case "Date", "X-Request-Id", "Ratelimit", "Ratelimit-Policy":
+		default:
+			r.Header[name] = strings.Join(res.Header[name], ", ")
+		}
+	}
+	if res.StatusCode >= http.StatusBadRequest { // the trace and the request in the body differ
+		r.Body, r.Header = "", nil
+	}
+	return r
+}
+
+// do does what must succeed.
+func (d *door) do(name, method, path, body string, headers ...string) reply {
+	d.Helper()
+	r := d.send(name, method, path, body, headers...)
+	if r.Status >= http.StatusBadRequest {
+		d.Fatalf("%s %s %s by %s: got %d", method, path, body, name, r.Status)
+	}
+	return r
+}
+
+func (d *door) decode(r reply, into any) {
+	d.Helper()
+	if err := json.Unmarshal([]byte(r.Body), into, json.MatchCaseInsensitiveNames(true)); err != nil {
+		d.Fatalf("%v: %s", err, r.Body)
+	}
+}
+
+// made does what makes a thing, and gives the thing's id.
+func (d *door) made(name, path, body string) int64 {
+	d.Helper()
+	var got struct{ ID int64 }
+	d.decode(d.do(name, http.MethodPost, path, body), &got)
+	return got.ID
+}
+
+// read reads through the cache, if it has the answer; direct never does: nobody else writes this header so.
+func (d *door) read(name, path string) reply { return d.send(name, http.MethodGet, path, "") }
+
+func (d *door) direct(name, path string) reply {
+	return d.send(name, http.MethodGet, path, "", "Accept", "application/json;q=0.9")
+}
+
+// hits reports whether the request is answered from the cache.
+func (d *door) hits(name, path string) bool {
+	before := d.calls.Load()
+	d.read(name, path)
+	return d.calls.Load() == before
+}
+
+func (d *door) awaitHit(name, path string) {
+	d.Helper()
+	deadline := time.After(startTimeout)
+	for !d.hits(name, path) {
+		select {
+		case <-deadline:
+			d.Fatalf("%s is never answered from the cache", path)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// After each kind of write, everybody reads from the cache what they read from the services.
+func TestTheCacheNeverDiffersFromTheServices(t *testing.T) {
+	t.Parallel()
+	d := openDoor(t, nil)
+	var (
+		project = d.made("owner", "/api/projects/", `{"name": "Apollo"}`)
+		in      = fmt.Sprintf("/api/projects/%d/", project)
+		join    = func(name, role string) {
+			d.do("owner", http.MethodPost, in+"members/", fmt.Sprintf(`{"user_id": %d, "role": %q}`, d.ids[name], role))
+		}
+		task    = d.made("owner", in+"tasks/", `{"title": "First"}`)
+		second  = d.made("owner", in+"tasks/", `{"title": "Second"}`)
+		at      = fmt.Sprintf("/api/tasks/%d/", task)
+		comment = d.made("owner", at+"comments/", `{"body": "Hello"}`)
+		on      = fmt.Sprintf("/api/comments/%d/", comment)
+		member  = fmt.Sprintf("%smembers/%d/", in, d.ids["member"])
+	)
+	join("member", "member")
+	join("viewer", "viewer")
+	paths := []string{
+		at, at + "?fields=title,status", at + "comments/", at + "comments/?ordering=-id&limit=1",
+		in, "/api/projects/", "/api/projects/?role=member", in + "members/",
+		in + "tasks/", in + "tasks/?status=todo&limit=1&count=true", fmt.Sprintf("/api/tasks/?project=%d&assignee=me", project),
+		fmt.Sprintf("/api/tasks/?project=%d&search=fir&ordering=-updated_at", project),
+		fmt.Sprintf("/api/users/%d/", d.ids["member"]),
+	}
+	patch := func(name, path, body string) func() {
+		return func() { d.do(name, http.MethodPatch, path, body) }
+	}
+	post := func(name, path, body string) func() {
+		return func() { d.do(name, http.MethodPost, path, body) }
+	}
+	remove := func(name, path string) func() {
+		return func() { d.do(name, http.MethodDelete, path, "") }
+	}
+	writes := []struct {
+		name string
+		do   func()
+	}{
+		{"nothing", func() {}},
+		{"a task is made", post("member", in+"tasks/", `{"title": "Third"}`)},
+		{"a task changes", patch("member", at, `{"title": "Fir tree", "labels": ["a"]}`)},
+		{"a task is done", patch("member", at, `{"completed": true}`)},
+		{"a task is assigned", patch("owner", at, fmt.Sprintf(`{"assignee_id": %d}`, d.ids["member"]))},
+		{"a task moves", post("member", at+"move/", fmt.Sprintf(`{"after_id": %d}`, second))},
+		{"tasks are made together", post("owner", "/api/tasks/bulk/", fmt.Sprintf(`{"tasks": [{"project_id": %d, "title": "Fourth"}]}`, project))},
+		{"tasks change together", patch("owner", "/api/tasks/bulk/", fmt.Sprintf(`{"tasks": [{"id": %d, "title": "First"}, {"id": %d, "status": "done"}]}`, task, second))},
+		{"a comment is made", post("member", at+"comments/", `{"body": "Hi"}`)},
+		{"a comment changes", patch("owner", on, `{"body": "Good day"}`)},
+		{"a comment is deleted", remove("owner", on)},
+		{"a comment is restored", post("owner", on+"restore/", "")},
+		{"a task is deleted", remove("member", at)},
+		{"a task is restored", post("member", at+"restore/", "")},
+		{"a project is renamed", patch("owner", in, `{"name": "Gemini"}`)},
+		{"a project becomes public", patch("owner", in, `{"visibility": "public"}`)},
+		{"a project becomes private", patch("owner", in, `{"visibility": "private"}`)},
+		{"a project is archived", patch("owner", in, `{"archived": true}`)},
+		{"a project is active again", patch("owner", in, `{"archived": false}`)},
+		{"a project requires preconditions", patch("owner", in, `{"require_if_match": true}`)},
+		{"a project requires none", func() {
+			d.do("owner", http.MethodPatch, in, `{"require_if_match": false}`, "If-Match", d.direct("owner", in).Header["Etag"])
+		}},
+		{"a stranger joins", func() { join("stranger", "commenter") }},
+		{"a member gets another role", patch("owner", member, `{"role": "admin"}`)},
+		{"a member leaves", remove("stranger", fmt.Sprintf("%smembers/%d/", in, d.ids["stranger"]))},
+		{"a user is renamed", patch("member", fmt.Sprintf("/api/users/%d/", d.ids["member"]), `{"name": "Other"}`)},
+		{"a project has another owner", patch("owner", member, `{"role": "owner"}`)},
+		{"a project is deleted", remove("member", in)},
+		{"a project is restored", post("member", in+"restore/", "")},
+	}
+	d.awaitHit("owner", at)
+	for _, w := range writes {
+		for _, path := range paths { // so that there is something to be stale
+			for name := range d.tokens {
+				d.read(name, path)
+			}
+		}
+		w.do()
+		for _, path := range paths {
+			for name := range d.tokens {
+				want := d.direct(name, path)
+				for _, got := range []reply{d.read(name, path), d.read(name, path)} {
+					if diff := cmp.Diff(got, want); diff != "" {
+						t.Errorf("after %s: %s by %s differs (-cached +direct):\n%s", w.name, path, name, diff)
+					}
+				}
+			}
+		}
+	}
+}
+
+// What the members of a project read is answered by the edge alone.
+func TestAHitNeedsNoService(t *testing.T) {
+	t.Parallel()
+	d := openDoor(t, nil)
+	project := d.made("owner", "/api/projects/", `{"name": "Apollo"}`)
+	in := fmt.Sprintf("/api/projects/%d/", project)
+	d.do("owner", http.MethodPost, in+"members/", fmt.Sprintf(`{"user_id": %d, "role": "viewer"}`, d.ids["viewer"]))
+	task := fmt.Sprintf("/api/tasks/%d/", d.made("owner", in+"tasks/", `{"title": "First"}`))
+	d.made("owner", task+"comments/", `{"body": "Hello"}`)
+	d.awaitHit("owner", task)
+	for _, path := range []string{
+		task, task + "?fields=title", task + "comments/", in, in + "tasks/?status=todo&limit=50", in + "members/",
+		fmt.Sprintf("/api/tasks/?project=%d", project), fmt.Sprintf("/api/users/%d/", d.ids["owner"]),
+	} {
+		d.read("owner", path)
+		d.read("viewer", "/api/projects/") // learns what the viewer may see
+		if !d.hits("viewer", path) && path != fmt.Sprintf("/api/users/%d/", d.ids["owner"]) {
+			d.read("viewer", path)
+			if !d.hits("viewer", path) {
+				t.Errorf("%s: got calls of services for what another one has read, want none", path)
+			}
+		}
+	}
+	if d.read("viewer", "/api/projects/"); !d.hits("viewer", "/api/projects/") {
+		t.Error("a user's own projects: got calls of services for the second reading, want none")
+	}
+	got := d.read("owner", task)
+	unchanged := d.send("owner", http.MethodGet, task, "", "If-None-Match", got.Header["Etag"])
+	want := reply{Status: http.StatusNotModified, Header: maps.Clone(got.Header)}
+	delete(want.Header, "Content-Type")
+	delete(want.Header, "Content-Length")
+	if diff := cmp.Diff(unchanged, want); diff != "" {
+		t.Errorf("a conditional request (-got +want):\n%s", diff)
+	}
+	if !bytes.Contains([]byte(got.Body), []byte("First")) {
+		t.Errorf("got %s, want the task", got.Body)
+	}
+}
