@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -119,9 +120,8 @@ func (a *recorded) Write(b []byte) (int, error) { return a.body.Write(b) }
 // record has next answer the request, whole, and gives what can be kept of that; nil when it is no success.
 func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
 	a.header, a.status = make(http.Header), http.StatusOK
-	whole := r
 	ctx, scope := rest.WithScope(r.Context())
-	whole = r.WithContext(ctx)
+	whole := r.WithContext(ctx)
 	if len(r.Header["If-None-Match"]) > 0 {
 		whole.Header = r.Header.Clone()
 		whole.Header.Del("If-None-Match")
@@ -141,14 +141,12 @@ func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
 }
 
 func (a *recorded) send(w http.ResponseWriter, r *http.Request) {
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	if a.status == http.StatusOK && rest.Unchanged(w, r) {
 		return
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body.Bytes()) //nolint:gosec // see cached.send
+	_, _ = w.Write(a.body.Bytes())
 }
 
 // The parameters of lists and things whose answers depend on nothing but the tags of the list or thing. What is
@@ -277,4 +275,3 @@ func known(query, names string) (mine, ok bool) {
 	}
 	return mine, true
 }
-

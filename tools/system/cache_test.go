@@ -1,7 +1,6 @@
 package system
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -127,11 +126,11 @@ func (d *door) decode(r reply, into any) {
 	}
 }
 
-// made does what makes a thing, and gives the thing's id.
-func (d *door) made(name, path, body string) int64 {
+// made has the owner make a thing, and gives the thing's id.
+func (d *door) made(path, body string) int64 {
 	d.Helper()
 	var got struct{ ID int64 }
-	d.decode(d.do(name, http.MethodPost, path, body), &got)
+	d.decode(d.do("owner", http.MethodPost, path, body), &got)
 	return got.ID
 }
 
@@ -166,15 +165,15 @@ func TestTheCacheNeverDiffersFromTheServices(t *testing.T) {
 	t.Parallel()
 	d := openDoor(t, nil)
 	var (
-		project = d.made("owner", "/api/projects/", `{"name": "Apollo"}`)
+		project = d.made("/api/projects/", `{"name": "Apollo"}`)
 		in      = fmt.Sprintf("/api/projects/%d/", project)
 		join    = func(name, role string) {
 			d.do("owner", http.MethodPost, in+"members/", fmt.Sprintf(`{"user_id": %d, "role": %q}`, d.ids[name], role))
 		}
-		task    = d.made("owner", in+"tasks/", `{"title": "First"}`)
-		second  = d.made("owner", in+"tasks/", `{"title": "Second"}`)
+		task    = d.made(in+"tasks/", `{"title": "First"}`)
+		second  = d.made(in+"tasks/", `{"title": "Second"}`)
 		at      = fmt.Sprintf("/api/tasks/%d/", task)
-		comment = d.made("owner", at+"comments/", `{"body": "Hello"}`)
+		comment = d.made(at+"comments/", `{"body": "Hello"}`)
 		on      = fmt.Sprintf("/api/comments/%d/", comment)
 		member  = fmt.Sprintf("%smembers/%d/", in, d.ids["member"])
 	)
@@ -256,11 +255,11 @@ func TestTheCacheNeverDiffersFromTheServices(t *testing.T) {
 func TestAHitNeedsNoService(t *testing.T) {
 	t.Parallel()
 	d := openDoor(t, nil)
-	project := d.made("owner", "/api/projects/", `{"name": "Apollo"}`)
+	project := d.made("/api/projects/", `{"name": "Apollo"}`)
 	in := fmt.Sprintf("/api/projects/%d/", project)
 	d.do("owner", http.MethodPost, in+"members/", fmt.Sprintf(`{"user_id": %d, "role": "viewer"}`, d.ids["viewer"]))
-	task := fmt.Sprintf("/api/tasks/%d/", d.made("owner", in+"tasks/", `{"title": "First"}`))
-	d.made("owner", task+"comments/", `{"body": "Hello"}`)
+	task := fmt.Sprintf("/api/tasks/%d/", d.made(in+"tasks/", `{"title": "First"}`))
+	d.made(task+"comments/", `{"body": "Hello"}`)
 	d.awaitHit("owner", task)
 	for _, path := range []string{
 		task, task + "?fields=title", task + "comments/", in, in + "tasks/?status=todo&limit=50", in + "members/",
@@ -286,7 +285,7 @@ func TestAHitNeedsNoService(t *testing.T) {
 	if diff := cmp.Diff(unchanged, want); diff != "" {
 		t.Errorf("a conditional request (-got +want):\n%s", diff)
 	}
-	if !bytes.Contains([]byte(got.Body), []byte("First")) {
+	if !strings.Contains(got.Body, "First") {
 		t.Errorf("got %s, want the task", got.Body)
 	}
 }
