@@ -120,7 +120,7 @@ func (a *recorded) Write(b []byte) (int, error) { return a.body.Write(b) }
 // record has next answer the request, whole, and gives what can be kept of that; nil when it is no success.
 func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
 	a.header, a.status = make(http.Header), http.StatusOK
-	ctx, scope := rest.WithScope(r.Context())
+	ctx, about := rest.WithAbout(r.Context())
 	whole := r.WithContext(ctx)
 	if len(r.Header["If-None-Match"]) > 0 {
 		whole.Header = r.Header.Clone()
@@ -130,7 +130,7 @@ func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
 	if a.status != http.StatusOK {
 		return nil
 	}
-	answer := &cache.Answer{Scope: scope.Project, Body: a.body.Bytes()}
+	answer := &cache.Answer{Scope: about.Project, Body: a.body.Bytes()}
 	for name, values := range a.header {
 		if len(values) != 1 {
 			return nil
@@ -164,6 +164,9 @@ const (
 func question(r *http.Request, caller *auth.Caller) (*reading, bool) {
 	if r.Method != http.MethodGet || caller.UserID == 0 || r.URL.RawPath != "" || !acceptsJSON(r.Header) {
 		return nil, false
+	}
+	if caller.Scopes != nil || caller.Projects != nil {
+		return nil, false // each service knows what such a token is for
 	}
 	path, ok := strings.CutPrefix(r.URL.Path, "/api/")
 	if !ok {

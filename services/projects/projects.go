@@ -50,7 +50,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
-	relay := events.NewRelay(db, redis, "projects", cfg.Events, env.Log, events.Publisher(redis, "projects"))
+	writer := cache.NewWriter(redis, db, env.Log)
+	relay := events.NewRelay(db, redis, "projects", cfg.Events, env.Log, write.Relayed(writer, events.Publisher(redis, "projects")))
 	if err := relay.Measure(env.MeterProvider()); err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}), ended)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
-			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: cache.NewWriter(redis, db, env.Log)}}, users: users})
+			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, users: users})
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,

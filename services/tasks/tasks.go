@@ -53,7 +53,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
-	relay := events.NewRelay(db, redis, "tasks", cfg.Events, env.Log, events.Publisher(redis, "tasks"))
+	writer := cache.NewWriter(redis, db, env.Log)
+	relay := events.NewRelay(db, redis, "tasks", cfg.Events, env.Log, write.Relayed(writer, events.Publisher(redis, "tasks")))
 	if err := relay.Measure(env.MeterProvider()); err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	projects := projectsv1.NewProjectsServiceClient(projectsConn)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
-			tasksv1.RegisterTasksServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: cache.NewWriter(redis, db, env.Log)}}, projects: projects})
+			tasksv1.RegisterTasksServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, projects: projects})
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,

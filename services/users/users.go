@@ -72,12 +72,13 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
-	relay := events.NewRelay(db, redis, "users", cfg.Events, env.Log, events.Publisher(redis, "users"))
+	writer := cache.NewWriter(redis, db, env.Log)
+	relay := events.NewRelay(db, redis, "users", cfg.Events, env.Log, write.Relayed(writer, events.Publisher(redis, "users")))
 	if err := relay.Measure(env.MeterProvider()); err != nil {
 		return err
 	}
 	s := &service{
-		store: store{&write.DB{DB: db, Cache: cache.NewWriter(redis, db, env.Log)}}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
+		store: store{&write.DB{DB: db, Cache: writer}}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
 		tokenMaxTTL: cfg.TokenMaxTTL,
 	}
 	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
