@@ -55,6 +55,8 @@ func TestANestedQueryCostsOneRPCALevelAndOneStatementAnRPC(t *testing.T) {
 		usersv1.UsersService_BatchGetUsers_FullMethodName:      2, // assignees, authors
 		// Asked by tasks and not by the edge, once for each of its two lists.
 		projectsv1.ProjectsService_BatchGetAccess_FullMethodName: 2,
+		// Asked all the time, by every process.
+		usersv1.UsersService_ListRevocations_FullMethodName: 4,
 	}
 	got := map[string]int{}
 	for _, c := range calls.made {
