@@ -30,7 +30,7 @@ func (r *mutationResolver) CreateComment(ctx context.Context, input generated.Cr
 	req := &tasksv1.CreateCommentRequest{TaskId: f.id("task_id", input.TaskID, relay.Task), Body: input.Body}
 	comment, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.CreateComment)
 	return &generated.CreateCommentPayload{
-		Comment: comment, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+		Comment: comment, CommentEdge: relay.EdgeOf(comment), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
 }
 
@@ -69,7 +69,7 @@ func (r *mutationResolver) RestoreComment(ctx context.Context, input generated.R
 	}
 	comment, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.RestoreComment)
 	return &generated.RestoreCommentPayload{
-		Comment: comment, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+		Comment: comment, CommentEdge: relay.EdgeOf(comment), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/trackway/trackway/graph/relay"
 	"github.com/trackway/trackway/services/platform/errs"
+	pageapi "github.com/trackway/trackway/services/platform/page"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
@@ -96,6 +97,16 @@ func TestANestedQueryCallsOnceALevel(t *testing.T) {
 				task { assignee { name } comments(first: 3) { nodes { author { name } } } } } }`,
 			map[string]int{"CreateTask": 1, "BatchGetUsers": 2, "BatchListComments": 1},
 			map[string]any{"createTask.task.comments.nodes.1.author.name": "user 53"},
+		},
+		{
+			"a mutation's own object as an edge", `mutation { createTask(input: {projectId: 7, title: "t"}) {
+				taskEdge { cursor node { id assignee { name } } } task { id assignee { name } } } }`,
+			map[string]int{"CreateTask": 1, "BatchGetUsers": 1},
+			map[string]any{
+				"createTask.taskEdge.cursor":             pageapi.ByID(701),
+				"createTask.taskEdge.node.id":            relay.ID{Type: relay.Task, Key: 701}.String(),
+				"createTask.taskEdge.node.assignee.name": "user 2",
+			},
 		},
 	}
 	ids := map[string]any{"ids": []any{

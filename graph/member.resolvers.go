@@ -33,7 +33,7 @@ func (r *mutationResolver) AddMember(ctx context.Context, input generated.AddMem
 		Role:      value(input.Role),
 	}
 	member, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Projects.CreateMember)
-	return &generated.AddMemberPayload{Member: member, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
+	return &generated.AddMemberPayload{Member: member, MemberEdge: relay.EdgeOf(member), UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
 
 // UpdateMember is the resolver for the updateMember field.

@@ -22,7 +22,7 @@ func (r *mutationResolver) CreateProject(ctx context.Context, input generated.Cr
 		RequireIfMatch: value(input.RequireIfMatch),
 	}, r.cfg.Projects.CreateProject)
 	return &generated.CreateProjectPayload{
-		Project: project, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+		Project: project, ProjectEdge: relay.EdgeOf(project), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
 }
 
@@ -56,7 +56,7 @@ func (r *mutationResolver) RestoreProject(ctx context.Context, input generated.R
 	}
 	project, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Projects.RestoreProject)
 	return &generated.RestoreProjectPayload{
-		Project: project, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+		Project: project, ProjectEdge: relay.EdgeOf(project), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
 }
 

@@ -98,6 +98,32 @@ func TestEveryMutationIsOfOneForm(t *testing.T) {
 	}
 }
 
+// A client adds what a mutation made to the lists that it shows, by its edge.
+func TestWhatIsMadeComesAsAnEdgeToo(t *testing.T) {
+	t.Parallel()
+	s := schema(t)
+	edges := 0
+	for _, m := range s.Mutation.Fields {
+		for _, f := range s.Types[m.Type.Name()].Fields {
+			name := f.Type.Name()
+			if s.Types[name+"Connection"] == nil || f.Type.Elem != nil {
+				continue
+			}
+			grows := strings.HasPrefix(m.Name, "create") || strings.HasPrefix(m.Name, "restore") || strings.HasPrefix(m.Name, "add")
+			edge := s.Types[m.Type.Name()].Fields.ForName(f.Name + "Edge")
+			if grows != (edge != nil) || grows && edge.Type.String() != name+"Edge" {
+				t.Errorf("%s of %s: got the edge %v, want one: %v", f.Name, m.Name, edge, grows)
+			}
+			if grows {
+				edges++
+			}
+		}
+	}
+	if edges < 8 {
+		t.Errorf("got %d edges, want one for each list that a mutation makes longer", edges)
+	}
+}
+
 func FuzzID(f *testing.F) {
 	for _, s := range []string{"7", "VGFzazo3", "VGFzazo", "0", "-1", "+7", "07", "VGFzazowNw", "", "Task:7", "9223372036854775808"} {
 		f.Add(s)

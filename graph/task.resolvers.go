@@ -25,7 +25,7 @@ func (r *mutationResolver) CreateTask(ctx context.Context, input generated.Creat
 		DueDate: input.DueDate,
 	})
 	task, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.CreateTask)
-	return &generated.CreateTaskPayload{Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
+	return &generated.CreateTaskPayload{Task: task, TaskEdge: relay.EdgeOf(task), UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
 
 // UpdateTask is the resolver for the updateTask field.
@@ -58,7 +58,7 @@ func (r *mutationResolver) RestoreTask(ctx context.Context, input generated.Rest
 	}
 	task, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Tasks.RestoreTask)
 	return &generated.RestoreTaskPayload{
-		Task: task, UserErrors: failed, ClientMutationID: input.ClientMutationID,
+		Task: task, TaskEdge: relay.EdgeOf(task), UserErrors: failed, ClientMutationID: input.ClientMutationID,
 	}, err
 }
 

@@ -36,7 +36,7 @@ func (r *mutationResolver) CreateUser(ctx context.Context, input generated.Creat
 	user, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &usersv1.CreateUserRequest{
 		Name: input.Name, Email: input.Email, Password: input.Password, Role: value(input.Role), Active: input.Active,
 	}, r.cfg.Users.CreateUser)
-	return &generated.CreateUserPayload{User: user, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
+	return &generated.CreateUserPayload{User: user, UserEdge: relay.EdgeOf(user), UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
 }
 
 // UpdateUser is the resolver for the updateUser field.

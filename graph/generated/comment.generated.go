@@ -462,6 +462,38 @@ func (ec *executionContext) fieldContext_CreateCommentPayload_comment(_ context.
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateCommentPayload_commentEdge(ctx context.Context, field graphql.CollectedField, obj *CreateCommentPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateCommentPayload_commentEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CommentEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*tasksv1.Comment]) graphql.Marshaler {
+			return ec.marshalOCommentEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateCommentPayload_commentEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateCommentPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CommentEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CreateCommentPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *CreateCommentPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -622,6 +654,38 @@ func (ec *executionContext) fieldContext_RestoreCommentPayload_comment(_ context
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_Comment(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RestoreCommentPayload_commentEdge(ctx context.Context, field graphql.CollectedField, obj *RestoreCommentPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RestoreCommentPayload_commentEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CommentEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*tasksv1.Comment]) graphql.Marshaler {
+			return ec.marshalOCommentEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RestoreCommentPayload_commentEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RestoreCommentPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CommentEdge(ctx, field)
 		},
 	}
 	return fc, nil
@@ -1319,6 +1383,11 @@ func (ec *executionContext) _CreateCommentPayload(ctx context.Context, sel ast.S
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "commentEdge":
+			out.Values[i] = ec._CreateCommentPayload_commentEdge(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "userErrors":
 			out.Values[i] = ec._CreateCommentPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1402,6 +1471,11 @@ func (ec *executionContext) _RestoreCommentPayload(ctx context.Context, sel ast.
 			out.Values[i] = graphql.MarshalString("RestoreCommentPayload")
 		case "comment":
 			out.Values[i] = ec._RestoreCommentPayload_comment(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "commentEdge":
+			out.Values[i] = ec._RestoreCommentPayload_commentEdge(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -1578,6 +1652,13 @@ func (ec *executionContext) marshalOCommentConnection2ᚖgithubᚗcomᚋtrackway
 		return graphql.Null
 	}
 	return ec._CommentConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCommentEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx context.Context, sel ast.SelectionSet, v *relay.Edge[*tasksv1.Comment]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CommentEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOCommentFilter2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋgeneratedᚐCommentFilter(ctx context.Context, v any) (*CommentFilter, error) {

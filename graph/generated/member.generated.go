@@ -64,6 +64,38 @@ func (ec *executionContext) fieldContext_AddMemberPayload_member(_ context.Conte
 	return fc, nil
 }
 
+func (ec *executionContext) _AddMemberPayload_memberEdge(ctx context.Context, field graphql.CollectedField, obj *AddMemberPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AddMemberPayload_memberEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MemberEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*projectsv1.Member]) graphql.Marshaler {
+			return ec.marshalOMemberEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AddMemberPayload_memberEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AddMemberPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_MemberEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _AddMemberPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *AddMemberPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1000,6 +1032,11 @@ func (ec *executionContext) _AddMemberPayload(ctx context.Context, sel ast.Selec
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "memberEdge":
+			out.Values[i] = ec._AddMemberPayload_memberEdge(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "userErrors":
 			out.Values[i] = ec._AddMemberPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1388,6 +1425,13 @@ func (ec *executionContext) marshalOMemberConnection2ᚖgithubᚗcomᚋtrackway�
 		return graphql.Null
 	}
 	return ec._MemberConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOMemberEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx context.Context, sel ast.SelectionSet, v *relay.Edge[*projectsv1.Member]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._MemberEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOMemberFilter2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋgeneratedᚐMemberFilter(ctx context.Context, v any) (*MemberFilter, error) {

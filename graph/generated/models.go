@@ -35,6 +35,8 @@ type AddMemberInput struct {
 type AddMemberPayload struct {
 	// The member; null when the change was not made.
 	Member *projectsv1.Member `json:"member,omitempty"`
+	// The member as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	MemberEdge *relay.Edge[*projectsv1.Member] `json:"memberEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -87,6 +89,8 @@ type CreateCommentInput struct {
 type CreateCommentPayload struct {
 	// The comment; null when the change was not made.
 	Comment *tasksv1.Comment `json:"comment,omitempty"`
+	// The comment as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	CommentEdge *relay.Edge[*tasksv1.Comment] `json:"commentEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -143,6 +147,8 @@ type CreateProjectInput struct {
 type CreateProjectPayload struct {
 	// The project; null when the change was not made.
 	Project *projectsv1.Project `json:"project,omitempty"`
+	// The project as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	ProjectEdge *relay.Edge[*projectsv1.Project] `json:"projectEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -180,6 +186,8 @@ type CreateTaskInput struct {
 type CreateTaskPayload struct {
 	// The task; null when the change was not made.
 	Task *tasksv1.Task `json:"task,omitempty"`
+	// The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	TaskEdge *relay.Edge[*tasksv1.Task] `json:"taskEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -232,6 +240,8 @@ type CreateUserInput struct {
 type CreateUserPayload struct {
 	// The user; null when the change was not made.
 	User *usersv1.User `json:"user,omitempty"`
+	// The user as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	UserEdge *relay.Edge[*usersv1.User] `json:"userEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -599,6 +609,8 @@ type RestoreCommentInput struct {
 type RestoreCommentPayload struct {
 	// The comment; null when it was not restored.
 	Comment *tasksv1.Comment `json:"comment,omitempty"`
+	// The comment as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	CommentEdge *relay.Edge[*tasksv1.Comment] `json:"commentEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -622,6 +634,8 @@ type RestoreProjectInput struct {
 type RestoreProjectPayload struct {
 	// The project; null when it was not restored.
 	Project *projectsv1.Project `json:"project,omitempty"`
+	// The project as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	ProjectEdge *relay.Edge[*projectsv1.Project] `json:"projectEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -645,6 +659,8 @@ type RestoreTaskInput struct {
 type RestoreTaskPayload struct {
 	// The task; null when it was not restored.
 	Task *tasksv1.Task `json:"task,omitempty"`
+	// The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	TaskEdge *relay.Edge[*tasksv1.Task] `json:"taskEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.

@@ -174,6 +174,38 @@ func (ec *executionContext) fieldContext_CreateProjectPayload_project(_ context.
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateProjectPayload_projectEdge(ctx context.Context, field graphql.CollectedField, obj *CreateProjectPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateProjectPayload_projectEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ProjectEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*projectsv1.Project]) graphql.Marshaler {
+			return ec.marshalOProjectEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateProjectPayload_projectEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateProjectPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ProjectEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CreateProjectPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *CreateProjectPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -886,6 +918,38 @@ func (ec *executionContext) fieldContext_RestoreProjectPayload_project(_ context
 	return fc, nil
 }
 
+func (ec *executionContext) _RestoreProjectPayload_projectEdge(ctx context.Context, field graphql.CollectedField, obj *RestoreProjectPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RestoreProjectPayload_projectEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ProjectEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*projectsv1.Project]) graphql.Marshaler {
+			return ec.marshalOProjectEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RestoreProjectPayload_projectEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RestoreProjectPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ProjectEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _RestoreProjectPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *RestoreProjectPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1480,6 +1544,11 @@ func (ec *executionContext) _CreateProjectPayload(ctx context.Context, sel ast.S
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "projectEdge":
+			out.Values[i] = ec._CreateProjectPayload_projectEdge(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "userErrors":
 			out.Values[i] = ec._CreateProjectPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1753,6 +1822,11 @@ func (ec *executionContext) _RestoreProjectPayload(ctx context.Context, sel ast.
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "projectEdge":
+			out.Values[i] = ec._RestoreProjectPayload_projectEdge(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "userErrors":
 			out.Values[i] = ec._RestoreProjectPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1954,6 +2028,13 @@ func (ec *executionContext) marshalOProjectConnection2ᚖgithubᚗcomᚋtrackway
 		return graphql.Null
 	}
 	return ec._ProjectConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOProjectEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx context.Context, sel ast.SelectionSet, v *relay.Edge[*projectsv1.Project]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ProjectEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOProjectFilter2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋgeneratedᚐProjectFilter(ctx context.Context, v any) (*ProjectFilter, error) {

@@ -310,6 +310,8 @@ input CreateCommentInput {
 type CreateCommentPayload {
   "The comment; null when the change was not made."
   comment: Comment
+  "The comment as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  commentEdge: CommentEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -387,6 +389,8 @@ input RestoreCommentInput {
 type RestoreCommentPayload {
   "The comment; null when it was not restored."
   comment: Comment
+  "The comment as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  commentEdge: CommentEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -510,6 +514,8 @@ input AddMemberInput {
 type AddMemberPayload {
   "The member; null when the change was not made."
   member: Member
+  "The member as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  memberEdge: MemberEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -765,6 +771,8 @@ input CreateProjectInput {
 type CreateProjectPayload {
   "The project; null when the change was not made."
   project: Project
+  "The project as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  projectEdge: ProjectEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -850,6 +858,8 @@ input RestoreProjectInput {
 type RestoreProjectPayload {
   "The project; null when it was not restored."
   project: Project
+  "The project as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  projectEdge: ProjectEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -1303,6 +1313,8 @@ input CreateTaskInput {
 type CreateTaskPayload {
   "The task; null when the change was not made."
   task: Task
+  "The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  taskEdge: TaskEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -1396,6 +1408,8 @@ input RestoreTaskInput {
 type RestoreTaskPayload {
   "The task; null when it was not restored."
   task: Task
+  "The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  taskEdge: TaskEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -1892,6 +1906,8 @@ input CreateUserInput {
 type CreateUserPayload {
   "The user; null when the change was not made."
   user: User
+  "The user as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  userEdge: UserEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -2036,6 +2052,8 @@ func (ec *executionContext) childFields_AddMemberPayload(ctx context.Context, fi
 	switch field.Name {
 	case "member":
 		return ec.fieldContext_AddMemberPayload_member(ctx, field)
+	case "memberEdge":
+		return ec.fieldContext_AddMemberPayload_memberEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_AddMemberPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2106,6 +2124,8 @@ func (ec *executionContext) childFields_CreateCommentPayload(ctx context.Context
 	switch field.Name {
 	case "comment":
 		return ec.fieldContext_CreateCommentPayload_comment(ctx, field)
+	case "commentEdge":
+		return ec.fieldContext_CreateCommentPayload_commentEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_CreateCommentPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2132,6 +2152,8 @@ func (ec *executionContext) childFields_CreateProjectPayload(ctx context.Context
 	switch field.Name {
 	case "project":
 		return ec.fieldContext_CreateProjectPayload_project(ctx, field)
+	case "projectEdge":
+		return ec.fieldContext_CreateProjectPayload_projectEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_CreateProjectPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2144,6 +2166,8 @@ func (ec *executionContext) childFields_CreateTaskPayload(ctx context.Context, f
 	switch field.Name {
 	case "task":
 		return ec.fieldContext_CreateTaskPayload_task(ctx, field)
+	case "taskEdge":
+		return ec.fieldContext_CreateTaskPayload_taskEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_CreateTaskPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2168,6 +2192,8 @@ func (ec *executionContext) childFields_CreateUserPayload(ctx context.Context, f
 	switch field.Name {
 	case "user":
 		return ec.fieldContext_CreateUserPayload_user(ctx, field)
+	case "userEdge":
+		return ec.fieldContext_CreateUserPayload_userEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_CreateUserPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2476,6 +2502,8 @@ func (ec *executionContext) childFields_RestoreCommentPayload(ctx context.Contex
 	switch field.Name {
 	case "comment":
 		return ec.fieldContext_RestoreCommentPayload_comment(ctx, field)
+	case "commentEdge":
+		return ec.fieldContext_RestoreCommentPayload_commentEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_RestoreCommentPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2488,6 +2516,8 @@ func (ec *executionContext) childFields_RestoreProjectPayload(ctx context.Contex
 	switch field.Name {
 	case "project":
 		return ec.fieldContext_RestoreProjectPayload_project(ctx, field)
+	case "projectEdge":
+		return ec.fieldContext_RestoreProjectPayload_projectEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_RestoreProjectPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -2500,6 +2530,8 @@ func (ec *executionContext) childFields_RestoreTaskPayload(ctx context.Context, 
 	switch field.Name {
 	case "task":
 		return ec.fieldContext_RestoreTaskPayload_task(ctx, field)
+	case "taskEdge":
+		return ec.fieldContext_RestoreTaskPayload_taskEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_RestoreTaskPayload_userErrors(ctx, field)
 	case "clientMutationId":

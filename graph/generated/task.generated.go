@@ -179,6 +179,38 @@ func (ec *executionContext) fieldContext_CreateTaskPayload_task(_ context.Contex
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateTaskPayload_taskEdge(ctx context.Context, field graphql.CollectedField, obj *CreateTaskPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateTaskPayload_taskEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TaskEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*tasksv1.Task]) graphql.Marshaler {
+			return ec.marshalOTaskEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateTaskPayload_taskEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateTaskPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TaskEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CreateTaskPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *CreateTaskPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -513,6 +545,38 @@ func (ec *executionContext) fieldContext_RestoreTaskPayload_task(_ context.Conte
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_Task(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RestoreTaskPayload_taskEdge(ctx context.Context, field graphql.CollectedField, obj *RestoreTaskPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RestoreTaskPayload_taskEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TaskEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*tasksv1.Task]) graphql.Marshaler {
+			return ec.marshalOTaskEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RestoreTaskPayload_taskEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RestoreTaskPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TaskEdge(ctx, field)
 		},
 	}
 	return fc, nil
@@ -2575,6 +2639,11 @@ func (ec *executionContext) _CreateTaskPayload(ctx context.Context, sel ast.Sele
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "taskEdge":
+			out.Values[i] = ec._CreateTaskPayload_taskEdge(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "userErrors":
 			out.Values[i] = ec._CreateTaskPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2744,6 +2813,11 @@ func (ec *executionContext) _RestoreTaskPayload(ctx context.Context, sel ast.Sel
 			out.Values[i] = graphql.MarshalString("RestoreTaskPayload")
 		case "task":
 			out.Values[i] = ec._RestoreTaskPayload_task(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "taskEdge":
+			out.Values[i] = ec._RestoreTaskPayload_taskEdge(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -3356,6 +3430,13 @@ func (ec *executionContext) marshalOTaskConnection2ᚖgithubᚗcomᚋtrackwayᚋ
 		return graphql.Null
 	}
 	return ec._TaskConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOTaskEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx context.Context, sel ast.SelectionSet, v *relay.Edge[*tasksv1.Task]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._TaskEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOTaskFilter2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋgeneratedᚐTaskFilter(ctx context.Context, v any) (*TaskFilter, error) {

@@ -3,6 +3,7 @@ package relay
 import (
 	"google.golang.org/protobuf/proto"
 
+	"github.com/trackway/trackway/services/platform/page"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -27,6 +28,18 @@ type Connection[T any] struct {
 type Edge[T any] struct {
 	Cursor string
 	Node   T
+}
+
+// EdgeOf is a thing that was made a moment ago as an item of the lists it is in, in the order that they have when nobody
+// asks for another one. It is nil if nothing was made.
+func EdgeOf[P interface {
+	*T
+	Node
+}, T any](made P) *Edge[P] {
+	if made == nil {
+		return nil
+	}
+	return &Edge[P]{Cursor: page.ByID(made.GetId()), Node: made}
 }
 
 // PageInfo says where a page lies in its list.

@@ -219,6 +219,20 @@ func walk(t *testing.T, order string, backward bool) {
 	}
 }
 
+// A row that was made a moment ago stands where the list will have it.
+func TestARowThatNobodyListedHasItsCursor(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	rows := []*thing{{ID: 1}, {ID: 1 << 60}}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := []string{page.ByID(1), page.ByID(1 << 60)}
+	if diff := cmp.Diff(got, read(t, db, request{Size: 9}).Cursors); diff != "" {
+		t.Errorf("(-got +want):\n%s", diff)
+	}
+}
+
 func TestEachListHasItsPage(t *testing.T) {
 	t.Parallel()
 	db := open(t)
