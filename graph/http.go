@@ -122,7 +122,7 @@ func (s *server) refuse(ctx context.Context, w http.ResponseWriter, media string
 func (s *server) write(ctx context.Context, w http.ResponseWriter, media string, status int, res *graphql.Response) {
 	body := []byte{'{'}
 	if len(res.Errors) > 0 {
-		text, err := json.Marshal(res.Errors)
+		text, err := json.Marshal(res.Errors, json.Deterministic(true))
 		if err != nil {
 			s.cfg.Log.ErrorContext(ctx, "write errors", "error", err)
 			text = []byte(`[{"message":"Something went wrong on our side.","extensions":{"code":"INTERNAL"}}]`)

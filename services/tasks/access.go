@@ -25,7 +25,7 @@ type access map[int64]*projectsv1.Access
 // access asks the projects service, in one call, what the caller is in the projects and which of the users are members.
 func (s *service) access(ctx context.Context, projectIDs []int64, userIDs ...int64) (access, error) {
 	if len(projectIDs) == 0 {
-		return nil, nil //nolint:nilnil // nobody has to be asked about no project
+		projectIDs = []int64{nowhere}
 	}
 	answer, err := s.projects.BatchGetAccess(ctx, &projectsv1.BatchGetAccessRequest{ProjectIds: projectIDs, UserIds: userIDs})
 	if err != nil {
@@ -35,7 +35,20 @@ func (s *service) access(ctx context.Context, projectIDs []int64, userIDs ...int
 	for _, in := range answer.GetAccess() {
 		a[in.GetProjectId()] = in
 	}
+	delete(a, nowhere) // whatever is said of it
 	return a, nil
+}
+
+// nowhere is the project of what is not there. It is asked about like others, so that nobody learns from what a request
+// costs whether a thing is hidden or does not exist.
+const nowhere = 0
+
+// located gives what was looked up, and for what is not there a thing that is nowhere, and so hidden from everybody.
+func located[T any](found *T, err error) (*T, error) {
+	if errs.Is(err, errs.NotFound) {
+		return new(T), nil
+	}
+	return found, err
 }
 
 // ownAccess says what the caller is in the projects that it is a member of.

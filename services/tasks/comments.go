@@ -9,6 +9,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/write"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
@@ -27,6 +28,9 @@ func (s *service) BatchGetComments(ctx context.Context, req *tasksv1.BatchGetCom
 	if len(req.GetIds()) > maxBatch {
 		return nil, errs.InvalidField("ids", "must be at most %d", maxBatch)
 	}
+	if len(req.GetIds()) == 0 {
+		return &tasksv1.BatchGetCommentsResponse{}, nil
+	}
 	comments, err := s.store.commentsAmong(ctx, req.GetIds())
 	if err != nil {
 		return nil, err
@@ -44,21 +48,12 @@ func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsReq
 	if req.GetDeleted() {
 		return s.listDeletedComments(ctx, req)
 	}
-	if req.GetTaskId() != 0 {
-		pages, err := s.BatchListComments(ctx, &tasksv1.BatchListCommentsRequest{
-			TaskIds: []int64{req.GetTaskId()}, Page: req.GetPage(), AuthorId: req.GetAuthorId(),
-		})
-		if err != nil {
-			return nil, err
-		}
-		if p, ok := pages.GetPages()[req.GetTaskId()]; ok {
-			return p, nil
-		}
-		return nil, errs.Missing("task")
-	}
 	q, err := commentOrders(false).Query(req.GetPage())
 	if err != nil {
 		return nil, err
+	}
+	if req.GetTaskId() != 0 {
+		return s.listTaskComments(ctx, req, q)
 	}
 	projects, err := s.listed(ctx, 0, auth.ReadProject)
 	if err != nil {
@@ -69,6 +64,23 @@ func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsReq
 		return nil, err
 	}
 	return &tasksv1.ListCommentsResponse{Comments: protos(p.Rows), Page: pageInfo(p)}, nil
+}
+
+// listTaskComments gives one page of the comments on one task. It reads none before it knows that the caller may: how
+// long that takes would tell of the comments on a hidden task.
+func (s *service) listTaskComments(ctx context.Context, req *tasksv1.ListCommentsRequest, q *page.Query[*comment],
+) (*tasksv1.ListCommentsResponse, error) {
+	if _, _, err := s.require(ctx, req.GetTaskId(), auth.ReadProject); err != nil {
+		return nil, err
+	}
+	lists, err := s.store.commentsOf(ctx, []int64{req.GetTaskId()}, req.GetAuthorId(), q)
+	if err != nil {
+		return nil, err
+	}
+	if len(lists) == 0 { // the task has gone meanwhile
+		return nil, errs.Missing("task")
+	}
+	return &tasksv1.ListCommentsResponse{Comments: protos(lists[0].Rows), Page: pageInfo(lists[0].Page)}, nil
 }
 
 // listDeletedComments gives one page of the comments that the caller may restore.
@@ -207,7 +219,7 @@ func (s *service) RestoreComment(ctx context.Context, req *tasksv1.RestoreCommen
 	var c *comment
 	err := write.Retry(ctx, func(ctx context.Context) error {
 		var err error
-		if c, err = s.store.commentOrTrash(ctx, req.GetId()); err != nil {
+		if c, err = located(s.store.commentOrTrash(ctx, req.GetId())); err != nil {
 			return err
 		}
 		a, err := s.access(ctx, []int64{c.ProjectID})
@@ -244,7 +256,7 @@ func mayRemove(ctx context.Context, a access, c *comment) error {
 
 // requireComment gives a comment in whose project the caller may do this.
 func (s *service) requireComment(ctx context.Context, id int64, p auth.Permission) (*comment, access, error) {
-	c, err := s.store.comment(ctx, id)
+	c, err := located(s.store.comment(ctx, id))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -437,7 +437,8 @@ func TestAReadIsOneStatementAndOneCall(t *testing.T) {
 			got, err := s.tasks.BatchGetComments(ctx, &tasksv1.BatchGetCommentsRequest{Ids: comments})
 			return len(got.GetComments()), err
 		}, 3},
-		{tasksv1.TasksService_ListComments_FullMethodName, 1, func(ctx context.Context) (int, error) {
+		// The task first, so that a hidden one's comments are not read.
+		{tasksv1.TasksService_ListComments_FullMethodName, 2, func(ctx context.Context) (int, error) {
 			got, err := s.tasks.ListComments(ctx, &tasksv1.ListCommentsRequest{TaskId: ids[0], Page: count})
 			return len(got.GetComments()), err
 		}, 2},

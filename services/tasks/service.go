@@ -54,6 +54,9 @@ func (s *service) readable(ctx context.Context, ids []int64, field string) ([]*t
 	if len(ids) > maxBatch {
 		return nil, errs.InvalidField(field, "must be at most %d", maxBatch)
 	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	tasks, err := s.store.tasks(ctx, ids)
 	if err != nil {
 		return nil, err
@@ -266,7 +269,7 @@ func (s *service) RestoreTask(ctx context.Context, req *tasksv1.RestoreTaskReque
 	var t *task
 	err := write.Retry(ctx, func(ctx context.Context) error {
 		var err error
-		if t, err = s.store.taskOrTrash(ctx, req.GetId()); err != nil {
+		if t, err = located(s.store.taskOrTrash(ctx, req.GetId())); err != nil {
 			return err
 		}
 		a, err := s.access(ctx, []int64{t.ProjectID})
@@ -292,7 +295,7 @@ func (s *service) RestoreTask(ctx context.Context, req *tasksv1.RestoreTaskReque
 
 // require gives a task with which the caller may do this, and what is known of the caller and the users in its project.
 func (s *service) require(ctx context.Context, id int64, p auth.Permission, userIDs ...int64) (*task, access, error) {
-	t, err := s.store.task(ctx, id)
+	t, err := located(s.store.task(ctx, id))
 	if err != nil {
 		return nil, nil, err
 	}

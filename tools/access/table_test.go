@@ -125,9 +125,9 @@ func table() []row {
 		{rest: "deleteMe", anywhere: true, rule: anybody, spends: true},
 		{rest: "logout", graphql: "Mutation.logout", anywhere: true, rule: anybody, spends: true},
 		{rest: "changePassword", graphql: "Mutation.changePassword", anywhere: true, rule: anybody, spends: true},
-		{rest: "listSessions", anywhere: true, rule: anybody, spends: true},
-		{rest: "deleteSession", anywhere: true, rule: anybody, spends: true},
-		{rest: "deleteSessions", anywhere: true, rule: anybody, spends: true},
+		{rest: "listSessions", graphql: "Query.sessions", anywhere: true, rule: anybody, spends: true},
+		{rest: "deleteSession", graphql: "Mutation.endSession", anywhere: true, rule: anybody, spends: true},
+		{rest: "deleteSessions", graphql: "Mutation.endSessions", anywhere: true, rule: anybody, spends: true},
 
 		// Users.
 		{rest: "listUsers", graphql: "Query.users", anywhere: true, rule: anybody},
@@ -228,10 +228,13 @@ func table() []row {
 		{rest: "getTask", graphql: "Query.task Task.subtasks", rule: read},
 		{graphql: "Query.node", rule: read, with: want{"id": from("global")}},
 		{graphql: "Query.nodes", rule: read, with: want{"ids": from("global")}},
-		{rest: "createTask createProjectTask bulkCreateTasks", graphql: "Mutation.createTask", rule: takes(auth.WriteTasks)},
 		{
-			rest: "updateTask replaceTask bulkUpdateTasks", graphql: "Mutation.updateTask", rule: takes(auth.WriteTasks),
-			with: title,
+			rest: "createTask createProjectTask bulkCreateTasks", graphql: "Mutation.createTask Mutation.createTasks",
+			rule: takes(auth.WriteTasks),
+		},
+		{
+			rest: "updateTask replaceTask bulkUpdateTasks", graphql: "Mutation.updateTask Mutation.updateTasks",
+			rule: takes(auth.WriteTasks), with: title,
 		},
 		{rest: "deleteTask", graphql: "Mutation.deleteTask", rule: takes(auth.DeleteTasks)},
 		{
