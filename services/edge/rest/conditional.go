@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/trackway/trackway/services/platform/errs"
 )
 
 // Conditional is a write that can be made to depend on the version (RFC 9110, section 13.1).
@@ -62,6 +64,9 @@ func (c *Conditional) expected(ctx context.Context, current versionOf) (int64, e
 		return version(c.match.strong[0]), nil
 	}
 	v, err := current(ctx)
+	if errs.Is(err, errs.NotFound) { // the service says so too, unless this is a repetition of what took it away
+		return never, nil
+	}
 	if err != nil {
 		return 0, err
 	}

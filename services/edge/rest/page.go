@@ -13,7 +13,8 @@ import (
 // search is the one parameter that may be empty, as apps leave it while a person types.
 const search = "search"
 
-// A public cursor is a direction and a service's cursor: the page after that item, or the page before it.
+// A public cursor is a direction and a service's cursor: the page after that item, or the page before it; without an item
+// the first page, or the last.
 const (
 	afterCursor  = "a."
 	beforeCursor = "b."
@@ -22,7 +23,7 @@ const (
 // Listing is what every list can be asked for.
 type Listing struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"How many items at most."`
-	Cursor string `query:"cursor" maxLength:"4098" pattern:"^[ab]\\.[A-Za-z0-9_-]+$" patternDescription:"a cursor of this list" doc:"Where the page begins: as it stands in the Link header of another page. Not to be made up, nor kept when another order is asked for."`
+	Cursor string `query:"cursor" maxLength:"4098" pattern:"^[ab]\\.[A-Za-z0-9_-]*$" patternDescription:"a cursor of this list" doc:"Where the page begins: as it stands in the Link header of another page. Not to be made up, nor kept when another order is asked for."`
 	Count  bool   `query:"count" default:"false" doc:"Whether to count the whole list, in the header X-Total-Count."`
 
 	at url.URL
@@ -91,13 +92,17 @@ func (l *Listing) links(info *pagev1.PageInfo) string {
 		b.WriteString(`>; rel="` + rel + `"`)
 	}
 	link("first", "")
+	// All that was on a page may be gone: nothing is behind it then, or nothing ahead of it, and the page on the other side
+	// is the last one or the first.
+	next, prev := afterCursor, beforeCursor
 	if n := len(cursors); n > 0 {
-		if info.GetHasNext() {
-			link("next", afterCursor+cursors[n-1])
-		}
-		if info.GetHasPrevious() {
-			link("prev", beforeCursor+cursors[0])
-		}
+		next, prev = next+cursors[n-1], prev+cursors[0]
+	}
+	if info.GetHasNext() {
+		link("next", next)
+	}
+	if info.GetHasPrevious() {
+		link("prev", prev)
 	}
 	return b.String()
 }

@@ -17,6 +17,16 @@ const idempotencyKey = "Idempotency-Key"
 // Keyed is a write that can carry a key (draft-ietf-httpapi-idempotency-key-header).
 type Keyed struct {
 	Key string `header:"Idempotency-Key" minLength:"1" maxLength:"255" pattern:"^[\\x20-\\x7E]*$" patternDescription:"printable ASCII" example:"8e03978e-40d5-43e8-bc93-6894a57f9324" doc:"Makes the write happen once, however often it is sent: a repetition within 24 hours gets the first answer again. The key belongs to the caller; with another request it is refused."`
+
+	condition string
+}
+
+// Resolve keeps the conditions as they were sent: a repetition has the same, whatever has changed since.
+func (k *Keyed) Resolve(ctx huma.Context) []error {
+	if match, none := ctx.Header("If-Match"), ctx.Header("If-None-Match"); match != "" || none != "" {
+		k.condition = match + "\n" + none
+	}
+	return nil
 }
 
 // Create is the input of an operation that makes a thing.
@@ -69,7 +79,7 @@ type call[Req, Res any] func(ctx context.Context, req Req, opts ...grpc.CallOpti
 // send does a write, with its key. Replayed is "true" if the answer was given before, else empty.
 func send[Req, Res any](ctx context.Context, k Keyed, write call[Req, Res], req Req) (res Res, replayed string, err error) {
 	var header metadata.MD
-	res, err = write(idempotency.WithKey(ctx, k.Key), req, grpc.Header(&header))
+	res, err = write(idempotency.WithCondition(idempotency.WithKey(ctx, k.Key), k.condition), req, grpc.Header(&header))
 	if v := header.Get(idempotency.ReplayedHeader); len(v) > 0 {
 		replayed = v[0]
 	}

@@ -9,11 +9,13 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -32,6 +34,8 @@ import (
 const (
 	// KeyHeader is the metadata in which a call carries its key.
 	KeyHeader = "idempotency-key"
+	// ConditionHeader is the metadata in which a call carries the condition that its expected version was made of.
+	ConditionHeader = "idempotency-condition"
 	// ReplayedHeader is the metadata in which an answer says that it was given before.
 	ReplayedHeader = "idempotency-replayed"
 	// MaxKey is the longest key, in characters.
@@ -55,6 +59,15 @@ func WithKey(ctx context.Context, key string) context.Context {
 		return ctx
 	}
 	return metadata.AppendToOutgoingContext(ctx, KeyHeader, key)
+}
+
+// WithCondition makes the calls of ctx be the same request as others with that condition, whatever version it has come
+// to: what the client sent is the condition, and the version that it allows is another one when the client asks again.
+func WithCondition(ctx context.Context, condition string) context.Context {
+	if condition == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, ConditionHeader, base64.StdEncoding.EncodeToString([]byte(condition)))
 }
 
 type row struct {
@@ -89,7 +102,7 @@ func Intercept(db bun.IDB, except ...string) grpc.UnaryServerInterceptor {
 		if err != nil {
 			return nil, err
 		}
-		sum, err := fingerprint(info.FullMethod, msg)
+		sum, err := fingerprint(info.FullMethod, msg, metadata.ValueFromIncomingContext(ctx, ConditionHeader))
 		if err != nil {
 			return nil, err
 		}
@@ -211,11 +224,12 @@ func Store(ctx context.Context, tx bun.Tx, answer proto.Message) error {
 }
 
 // fingerprint is the same for the same request. Secrets, which the contract marks debug_redact, stay out of it: a fast
-// hash of a password is not to be kept.
-func fingerprint(method string, m proto.Message) ([]byte, error) {
+// hash of a password is not to be kept. A condition stands for the expected version.
+func fingerprint(method string, m proto.Message, condition []string) ([]byte, error) {
 	m = proto.Clone(m)
 	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if o, ok := f.Options().(*descriptorpb.FieldOptions); ok && o.GetDebugRedact() {
+		o, ok := f.Options().(*descriptorpb.FieldOptions)
+		if ok && o.GetDebugRedact() || len(condition) > 0 && f.Name() == "expected_version" {
 			m.ProtoReflect().Clear(f)
 		}
 		return true
@@ -224,7 +238,7 @@ func fingerprint(method string, m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fingerprint a request: %w", err)
 	}
-	sum := sha256.Sum256(append([]byte(method+"\x00"), b...))
+	sum := sha256.Sum256(append([]byte(method+"\x00"+strings.Join(condition, "")+"\x00"), b...))
 	return sum[:], nil
 }
 
