@@ -57,13 +57,17 @@ type server struct {
 	schema *ast.Schema
 	// checks parses, validates and prices operations; it never runs one.
 	checks *executor.Executor
+	// relations are what breadth resolves; without them all is left to gqlgen.
+	relations map[string]relation
 	// trusted are the trusted documents by the SHA-256 of their text.
 	trusted map[string]string
 }
 
 // New makes the handler of /graphql. It expects the caller in the context (auth.WithCaller) and a bounded body.
-func New(cfg Config) http.Handler {
-	s := &server{cfg: cfg, schema: loadSchema(), trusted: make(map[string]string)}
+func New(cfg Config) http.Handler { return newServer(cfg) }
+
+func newServer(cfg Config) *server {
+	s := &server{cfg: cfg, schema: loadSchema(), relations: relations(), trusted: make(map[string]string)}
 	if s.cfg.Persisted == nil {
 		s.cfg.Persisted = newMemory()
 	}

@@ -93,7 +93,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // execute runs a checked operation with resolvers of its own.
 func (s *server) execute(ctx context.Context, op *graphql.OperationContext) *graphql.Response {
-	run := executor.New(s.executable(s.resolver()))
+	r := s.resolver()
+	if res := r.breadth(ctx, op); res != nil {
+		return res
+	}
+	run := executor.New(s.executable(r))
 	run.SetErrorPresenter(s.present)
 	run.SetRecoverFunc(s.recover)
 	answer, ctx := run.DispatchOperation(ctx, op)

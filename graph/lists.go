@@ -67,6 +67,21 @@ func listEach[P, T relay.Node, R listed](
 	return pages[parent.GetId()], err
 }
 
+// pagesAt gives the pages that listEach has loaded for the field of ctx, and the ids of the parents it was asked for.
+func pagesAt[P, T relay.Node](ctx context.Context, l *loads) (map[int64]*relay.Connection[T], map[int64]bool) {
+	l.mu.Lock()
+	c, ok := l.calls[place(graphql.GetFieldContext(ctx))].(call[P, map[int64]*relay.Connection[T]])
+	l.mu.Unlock()
+	if !ok {
+		return nil, nil
+	}
+	pages, err := c.load()
+	if err != nil {
+		return nil, nil // whoever asks next is told
+	}
+	return pages, c.asked
+}
+
 // ids are the ids of the things.
 func ids[T relay.Node](things []T) []int64 {
 	all := make([]int64, 0, len(things))

@@ -108,3 +108,21 @@ func (c *Connection[T]) Edges() []*Edge[T] {
 	}
 	return edges
 }
+
+// Len is how many nodes the page has.
+func (c *Connection[T]) Len() int { return len(c.Nodes) }
+
+// Node is the i-th node, or nil if it is none.
+func (c *Connection[T]) Node(i int) Node {
+	n, _ := any(c.Nodes[i]).(Node)
+	return n
+}
+
+// Cursor is the place of the i-th node in the list.
+func (c *Connection[T]) Cursor(i int) string { return c.cursors[i] }
+
+// Info says where the page lies in its list.
+func (c *Connection[T]) Info() *PageInfo { return c.PageInfo }
+
+// Total is how many things the whole list has, if that was asked for.
+func (c *Connection[T]) Total() *int64 { return c.TotalCount }

@@ -168,7 +168,11 @@ func (e *Error) GRPCStatus() *status.Status {
 	if e.Scope != "" {
 		info.Metadata = map[string]string{scopeKey: e.Scope}
 	}
-	details := []protoadapt.MessageV1{info}
+	details := []protoadapt.MessageV1{
+		info,
+		// The sentence once more: gRPC puts words of its own before the message when it gives up trying again.
+		&errdetails.LocalizedMessage{Locale: "en", Message: e.Detail},
+	}
 	if len(e.Fields) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, f := range e.Fields {
@@ -222,6 +226,8 @@ func fromStatus(st *status.Status, err error) *Error {
 			for _, v := range d.GetFieldViolations() {
 				e.Fields = append(e.Fields, Field{Name: v.GetField(), Detail: v.GetDescription()})
 			}
+		case *errdetails.LocalizedMessage:
+			e.Detail = d.GetMessage()
 		case *errdetails.RetryInfo:
 			e.Retry = d.GetRetryDelay().AsDuration()
 		}

@@ -1,0 +1,181 @@
+package graph_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/trackway/trackway/graph"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// Breadth first and gqlgen give the same bytes for whatever is asked, also when a service fails.
+func TestQueriesHaveOneAnswerHoweverTheyRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	handlers := map[string]http.Handler{"breadth first": graph.New(w.config), "gqlgen": graph.NewDepthFirst(w.config)}
+	ask := func(how, query string) string {
+		body := fmt.Sprintf(`{"query":%q,"variables":{"yes":true,"no":false,"two":2,"by":[{"field":"ID","direction":"DESC"}]}}`, query)
+		r := httptest.NewRequestWithContext(auth.WithCaller(t.Context(), &auth.Caller{UserID: 1, Token: "token"}),
+			http.MethodPost, "/graphql", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		handlers[how].ServeHTTP(rec, r)
+		return rec.Body.String()
+	}
+	methods := []string{
+		"ListProjects", "ListTasks", "BatchGetUsers", "BatchGetProjects", "BatchGetTasks", "BatchListTasks", "BatchListComments",
+		"BatchListMembers", "BatchListSubtasks",
+	}
+	for seed := range uint64(150) {
+		q := &querist{Rand: rand.New(rand.NewPCG(seed, 0))}
+		query := q.query()
+		failing := methods[q.IntN(len(methods))]
+		if seed%4 == 0 {
+			w.answer(failing, errs.New(errs.Denied, "It is not for you."))
+		}
+		want, got := ask("gqlgen", query), ask("breadth first", query)
+		w.answer(failing, nil)
+		if got, want := sorted(t, got), sorted(t, want); got != want {
+			t.Fatalf("seed %d: %s\ngot  %s\nwant %s", seed, query, got, want)
+		}
+		if strings.Contains(want, "VALIDATION_FAILED") || strings.Contains(want, "TOO_COMPLEX") {
+			t.Fatalf("seed %d: %s\nis no query worth asking: %s", seed, query, want)
+		}
+	}
+}
+
+// sorted is an answer with its errors in one order: they come as the services answer.
+func sorted(t *testing.T, answer string) string {
+	t.Helper()
+	var a struct {
+		Errors     []jsontext.Value `json:"errors"`
+		Data       jsontext.Value   `json:"data"`
+		Extensions jsontext.Value   `json:"extensions"`
+	}
+	if err := json.Unmarshal([]byte(answer), &a); err != nil {
+		t.Fatalf("%s: %v", answer, err)
+	}
+	slices.SortFunc(a.Errors, func(a, b jsontext.Value) int { return bytes.Compare(a, b) })
+	return fmt.Sprintf("%s %s %s", a.Errors, a.Data, a.Extensions)
+}
+
+// querist makes up queries.
+type querist struct {
+	*rand.Rand
+
+	aliases int
+}
+
+func (q *querist) query() string {
+	vars := "query($yes: Boolean!, $no: Boolean!, $two: Int!, $by: [TaskOrder!]) { "
+	uses := "a: __typename @skip(if: $no) b: __typename @include(if: $yes) c: tasks(first: $two, orderBy: $by) { totalCount } "
+	root := []string{
+		"viewer", "projects", "tasks", "comments", "users", "project(id: 3)", "task(id: 112)", "comment(id: 205001)", "user(id: 4)",
+		"task(id: 999999)", `user(id: "nonsense")`, "tasks(projectId: 7, first: 3)", "users(after: \"x\")",
+	}
+	var b strings.Builder
+	for i := range 1 + q.IntN(2) {
+		field := root[q.IntN(len(root))]
+		name, _, _ := strings.Cut(field, "(")
+		f := graph.TypeOf("Query").Fields.ForName(name)
+		if !strings.Contains(field, "(") {
+			field += q.arguments(f)
+		}
+		fmt.Fprintf(&b, "r%d: %s %s ", i, field, q.selections(f.Type.Name(), 3))
+	}
+	return vars + uses + b.String() + "}"
+}
+
+func (q *querist) arguments(f *ast.FieldDefinition) string {
+	if f.Arguments.ForName("first") == nil {
+		return ""
+	}
+	args := []string{fmt.Sprintf("first: %d", 1+q.IntN(3)), fmt.Sprintf("last: %d", 1+q.IntN(3))}[q.IntN(2)]
+	switch q.IntN(5) {
+	case 0:
+		args += `, after: "1"`
+	case 1:
+		args += ", orderBy: [{field: ID, direction: DESC}]"
+	case 2:
+		args += ", orderBy: {field: ID}"
+	}
+	return "(" + args + ")"
+}
+
+func (q *querist) selections(typ string, depth int) string {
+	var parts []string
+	def := graph.TypeOf(typ)
+	for _, f := range def.Fields {
+		inner := graph.TypeOf(f.Type.Name())
+		composite := inner != nil && (inner.Kind == ast.Object || inner.Kind == ast.Interface)
+		chance := 3
+		if composite && !strings.HasSuffix(typ, "Connection") && !strings.HasSuffix(typ, "Edge") {
+			chance = 5
+		}
+		if q.IntN(chance) > 0 && f.Name != "nodes" || composite && depth == 0 {
+			continue
+		}
+		part := f.Name
+		if q.IntN(6) == 0 && q.aliases < 90 {
+			q.aliases++
+			part = fmt.Sprintf("x%d: %s", q.aliases, f.Name)
+		}
+		part += q.arguments(f)
+		if composite {
+			next := depth
+			if inner.Interfaces != nil || inner.Name == "Member" {
+				next--
+			}
+			part += " " + q.selections(f.Type.Name(), next)
+		}
+		parts = append(parts, part)
+	}
+	parts = append(parts, "__typename")
+	q.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+	if def.Interfaces != nil && q.IntN(4) == 0 {
+		parts = append(parts, "... on Node { id }", "... on "+typ+" { __typename again: __typename }")
+		q.aliases++
+	}
+	return "{ " + strings.Join(parts, " ") + " }"
+}
+
+// A field that is new is either one that breadth knows, or one that somebody decided to leave to gqlgen.
+func TestEveryFieldOfTheNounsRunsBreadthFirst(t *testing.T) {
+	t.Parallel()
+	left := []string{}
+	for _, name := range graph.Slow() {
+		if !slices.Contains(left, name) {
+			t.Errorf("%s makes every query that asks for it slow: give it a relation in relations.go", name)
+		}
+	}
+}
+
+// The nested query costs so many allocations, calls in memory included. It took 74,000 in gqlgen alone.
+func TestANestedQueryAllocatesLittle(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	w := newWorld(t)
+	h := graph.New(w.config)
+	ctx := auth.WithCaller(t.Context(), &auth.Caller{UserID: 1, Token: "token"})
+	const body = `{"query":"{ projects(first: 20) { nodes { name tasks(first: 10) { nodes { title status assignee { name } comments(first: 3) { nodes { body author { name } } } } } } } }"}`
+	allocations := testing.AllocsPerRun(20, func() {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/graphql", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		if h.ServeHTTP(rec, r); rec.Code != http.StatusOK || rec.Body.Len() < 40_000 {
+			t.Fatalf("got %d and %d bytes, want the whole answer", rec.Code, rec.Body.Len())
+		}
+	})
+	if t.Logf("%.0f allocations", allocations); allocations > 20_000 {
+		t.Errorf("got %.0f allocations, want at most 20,000", allocations)
+	}
+}
