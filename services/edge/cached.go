@@ -42,6 +42,10 @@ func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx := r.Context()
 	look := c.answers.Look(ctx, &q.Question)
+	if q.inProject {
+		// Also when there is no answer to be permitted: what is hidden, and kept, must not cost more than what is not there.
+		_ = c.access.role(ctx, caller, look, 0)
+	}
 	switch {
 	case look.Answer != nil && c.permits(ctx, caller, q, look, look.Answer):
 		c.answers.Count(ctx, q.Kind, "hit")

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"maps"
@@ -40,22 +41,28 @@ func TestEveryOperationIsForWhomThePolicyTableSays(t *testing.T) {
 	t.Parallel()
 	operations := restOperations(t)
 	maps.Copy(operations, graphFields())
-	callers := here.callers(t)
+	callers, scoped := here.callers(t), here.scoped(t)
 	for _, r := range table() {
 		for name := range strings.FieldsSeq(r.rest + " " + r.graphql) {
 			at := places()
 			if r.anywhere {
 				at = at[:1]
 			}
-			for _, at := range at {
+			for i, at := range at {
 				what := strings.TrimSpace(name + " " + r.about)
 				if !r.anywhere {
 					what += " in a project that is " + at.name
 				}
 				t.Run(what, func(t *testing.T) {
 					t.Parallel()
-					m := &matrix{T: t, world: here, row: r, op: operations[name], at: at}
+					m := &matrix{T: t, world: here, row: r, op: operations[name], at: at, rpcs: r.rpcs}
+					if strings.Contains(name, ".") {
+						m.rpcs = cmp.Or(r.graphRPCs, r.rpcs)
+					}
 					m.run(callers)
+					if i == 0 { // scopes are the same everywhere
+						m.run(scoped)
+					}
 				})
 			}
 		}
@@ -91,14 +98,39 @@ func (w *world) callers(t *testing.T) []caller {
 	return all
 }
 
+// scoped are the owner's personal access tokens, one of each scope, as the door exchanges them.
+func (w *world) scoped(t *testing.T) []caller {
+	t.Helper()
+	var all []caller
+	for _, s := range auth.Scopes() {
+		c := caller{
+			name: "the owner with a token for " + string(s), user: w.owner, role: auth.Owner, scopes: []auth.Scope{s},
+		}
+		c.token = w.personal(t, c)
+		all = append(all, c)
+	}
+	return all
+}
+
+// personal is a token of the caller's with its scopes.
+func (w *world) personal(t *testing.T, c caller) string {
+	t.Helper()
+	token, _, err := w.issuer.Grant(auth.Grant{UserID: c.user, Session: "a personal access token", Scopes: c.scopes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
 // matrix is one operation in one place.
 type matrix struct {
 	*testing.T
 	*world
 
-	row row
-	op  operation
-	at  place
+	row  row
+	op   operation
+	at   place
+	rpcs string
 }
 
 func (m *matrix) run(callers []caller) {
@@ -127,7 +159,7 @@ func (m *matrix) expected(c caller) errs.Code {
 	if c.always != "" && (!m.row.open || c.token != "") { // a bad token is refused where none is needed, too
 		return c.always
 	}
-	return m.row.rule(c, m.at)
+	return cmp.Or(c.scoped(m.rpcs), m.row.rule(c, m.at))
 }
 
 // set sets the scene.
@@ -231,17 +263,25 @@ func (m *matrix) spare(c caller, s scene) caller {
 	if err != nil {
 		m.Fatal(err)
 	}
-	sessions, err := m.users.ListSessions(auth.WithCaller(ctx, &auth.Caller{Token: tokens.GetAccessToken()}),
-		&usersv1.ListSessionsRequest{})
+	as := auth.WithCaller(ctx, &auth.Caller{Token: tokens.GetAccessToken()})
+	sessions, err := m.users.ListSessions(as, &usersv1.ListSessionsRequest{})
 	if err != nil {
 		m.Fatal(err)
 	}
 	s["email"], s["refresh_token"] = email, tokens.GetRefreshToken()
 	s["session"] = sessions.GetSessions()[0].GetId()
+	made, err := m.users.CreateToken(as, &usersv1.CreateTokenRequest{Name: "Spare", Scopes: []string{string(auth.ReadTasksScope)}})
+	if err != nil {
+		m.Fatal(err)
+	}
+	s["token"] = made.GetId()
 	if c.user == 0 || c.always != "" {
 		return c
 	}
 	c.user, c.token = u.GetId(), tokens.GetAccessToken()
+	if c.scopes != nil {
+		c.token = m.personal(m.T, c)
+	}
 	s["caller"] = c.user
 	return c
 }

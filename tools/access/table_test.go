@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"strings"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
@@ -12,13 +13,16 @@ import (
 // row says what some operations take. Every operation of the OpenAPI document, every field of GraphQL's root types and
 // every other field with arguments has at least one; a test fails for those that have none.
 type row struct {
-	about    string // beside the names, if they have several rows
-	rest     string // ids of the OpenAPI document, separated by spaces
-	graphql  string // Type.field, separated by spaces
-	rule     rule
-	open     bool // nobody need sign in
-	anywhere bool // it is about no project
-	with     want
+	about   string // beside the names, if they have several rows
+	rest    string // ids of the OpenAPI document, separated by spaces
+	graphql string // Type.field, separated by spaces
+	rule    rule
+	// rpcs are those that it calls, by their names, of which the scope table says what a personal access token needs;
+	// graphRPCs are those of GraphQL where they are others.
+	rpcs, graphRPCs string
+	open            bool // nobody need sign in
+	anywhere        bool // it is about no project
+	with            want
 	// before prepares the scene, in the name of the owner or of the comment's author.
 	before func(ctx context.Context, w *world, s scene) error
 	// spends is for what ends the caller's own account or session: each caller gets one to lose.
@@ -35,7 +39,8 @@ type caller struct {
 	role   auth.Role // as a member of the scene's project
 	admin  bool      // a global one
 	token  string
-	always errs.Code // what comes of everything that the caller asks for; "" if that depends
+	scopes []auth.Scope // of a personal access token; nil for a session
+	always errs.Code    // what comes of everything that the caller asks for; "" if that depends
 }
 
 // in is the caller's role in the project.
@@ -56,6 +61,22 @@ func code(err error) errs.Code {
 		return ""
 	}
 	return errs.From(err).Code
+}
+
+// scoped is what becomes of a personal access token's call of the RPCs, by the scope table.
+func (c caller) scoped(rpcs string) errs.Code {
+	for name := range strings.FieldsSeq(rpcs) {
+		method := ""
+		for _, service := range []string{"/users.v1.UsersService/", "/projects.v1.ProjectsService/", "/tasks.v1.TasksService/"} {
+			if _, known := auth.ScopesOf(service + name); known {
+				method = service + name
+			}
+		}
+		if code := code((&auth.Caller{Scopes: c.scopes}).RequireScope(method)); code != "" {
+			return code
+		}
+	}
+	return ""
 }
 
 // then is for what takes all of the rules, of which the first that fails counts.
@@ -120,33 +141,51 @@ func table() []row {
 		{rest: "refreshTokens", graphql: "Mutation.refreshTokens", open: true, anywhere: true, rule: always(""), spends: true},
 
 		// The caller's own.
-		{rest: "getMe", graphql: "Query.viewer", anywhere: true, rule: anybody},
-		{rest: "updateMe replaceMe", anywhere: true, rule: anybody, with: want{"name": "New"}, spends: true},
-		{rest: "deleteMe", anywhere: true, rule: anybody, spends: true},
-		{rest: "logout", graphql: "Mutation.logout", anywhere: true, rule: anybody, spends: true},
-		{rest: "changePassword", graphql: "Mutation.changePassword", anywhere: true, rule: anybody, spends: true},
-		{rest: "listSessions", graphql: "Query.sessions", anywhere: true, rule: anybody, spends: true},
-		{rest: "deleteSession", graphql: "Mutation.endSession", anywhere: true, rule: anybody, spends: true},
-		{rest: "deleteSessions", graphql: "Mutation.endSessions", anywhere: true, rule: anybody, spends: true},
+		{rest: "getMe", rpcs: "GetUser", graphRPCs: "BatchGetUsers", graphql: "Query.viewer", anywhere: true, rule: anybody},
+		{rest: "updateMe replaceMe", rpcs: "UpdateUser", anywhere: true, rule: anybody, with: want{"name": "New"}, spends: true},
+		{rest: "deleteMe", rpcs: "DeleteUser", anywhere: true, rule: anybody, spends: true},
+		{rest: "logout", rpcs: "Logout", graphql: "Mutation.logout", anywhere: true, rule: anybody, spends: true},
+		{rest: "changePassword", rpcs: "ChangePassword", graphql: "Mutation.changePassword", anywhere: true, rule: anybody, spends: true},
+		{rest: "listSessions", rpcs: "ListSessions", graphql: "Query.sessions", anywhere: true, rule: anybody, spends: true},
+		{rest: "deleteSession", rpcs: "DeleteSession", graphql: "Mutation.endSession", anywhere: true, rule: anybody, spends: true},
+		{rest: "deleteSessions", rpcs: "DeleteSessions", graphql: "Mutation.endSessions", anywhere: true, rule: anybody, spends: true},
+
+		{
+			rest: "createToken", rpcs: "CreateToken", anywhere: true, rule: anybody,
+			with: want{"scopes": []any{"tasks:read"}},
+		},
+		{
+			graphql: "Mutation.createPersonalAccessToken", rpcs: "CreateToken", anywhere: true, rule: anybody,
+			with: want{"scopes": []any{"TASKS_READ"}},
+		},
+		{rest: "listTokens", graphql: "Query.personalAccessTokens", rpcs: "ListTokens", anywhere: true, rule: anybody},
+		{
+			rest: "getToken", graphql: "Query.personalAccessToken", rpcs: "GetToken", anywhere: true, rule: anybody,
+			with: want{"id": from("token")}, spends: true,
+		},
+		{
+			rest: "deleteToken", graphql: "Mutation.deletePersonalAccessToken", rpcs: "DeleteToken", anywhere: true,
+			rule: anybody, with: want{"id": from("token")}, spends: true,
+		},
 
 		// Users.
-		{rest: "listUsers", graphql: "Query.users", anywhere: true, rule: anybody},
-		{rest: "getUser", graphql: "Query.user", anywhere: true, rule: anybody},
-		{rest: "createUser", graphql: "Mutation.createUser", anywhere: true, rule: governs},
+		{rest: "listUsers", rpcs: "ListUsers", graphql: "Query.users", anywhere: true, rule: anybody},
+		{rest: "getUser", rpcs: "GetUser", graphRPCs: "BatchGetUsers", graphql: "Query.user", anywhere: true, rule: anybody},
+		{rest: "createUser", rpcs: "CreateUser", graphql: "Mutation.createUser", anywhere: true, rule: governs},
 		{
-			about: "another's", rest: "updateUser replaceUser", graphql: "Mutation.updateUser", anywhere: true,
+			about: "another's", rest: "updateUser replaceUser", rpcs: "UpdateUser", graphql: "Mutation.updateUser", anywhere: true,
 			rule: governs, with: want{"name": "New"},
 		},
 		{
-			about: "one's own name", rest: "updateUser replaceUser", graphql: "Mutation.updateUser", anywhere: true,
+			about: "one's own name", rest: "updateUser replaceUser", rpcs: "UpdateUser", graphql: "Mutation.updateUser", anywhere: true,
 			rule: anybody, with: want{"id": from("caller"), "name": "New"}, spends: true,
 		},
 		{
-			about: "one's own role", rest: "updateUser replaceUser", graphql: "Mutation.updateUser", anywhere: true,
+			about: "one's own role", rest: "updateUser replaceUser", rpcs: "UpdateUser", graphql: "Mutation.updateUser", anywhere: true,
 			rule: governs, with: want{"id": from("caller"), "name": "New", "role": enum("admin")}, spends: true,
 		},
 		{
-			about: "another", rest: "deleteUser", graphql: "Mutation.deleteUser", anywhere: true, rule: governs,
+			about: "another", rest: "deleteUser", rpcs: "DeleteUser", graphql: "Mutation.deleteUser", anywhere: true, rule: governs,
 			before: func(ctx context.Context, w *world, s scene) error {
 				u, err := w.register(ctx, "deleted")
 				s["user"] = u.GetId()
@@ -154,29 +193,29 @@ func table() []row {
 			},
 		},
 		{
-			about: "oneself", rest: "deleteUser", graphql: "Mutation.deleteUser", anywhere: true, rule: anybody,
+			about: "oneself", rest: "deleteUser", rpcs: "DeleteUser", graphql: "Mutation.deleteUser", anywhere: true, rule: anybody,
 			with: want{"id": from("caller")}, spends: true,
 		},
 
 		// Projects.
-		{rest: "listProjects", graphql: "Query.projects", anywhere: true, rule: anybody},
-		{rest: "createProject", graphql: "Mutation.createProject", anywhere: true, rule: anybody},
-		{rest: "getProject", graphql: "Query.project", rule: read},
+		{rest: "listProjects", rpcs: "ListProjects", graphql: "Query.projects", anywhere: true, rule: anybody},
+		{rest: "createProject", rpcs: "CreateProject", graphql: "Mutation.createProject", anywhere: true, rule: anybody},
+		{rest: "getProject", rpcs: "GetProject", graphRPCs: "BatchGetProjects", graphql: "Query.project", rule: read},
 		{
-			rest: "updateProject replaceProject", graphql: "Mutation.updateProject", rule: takes(auth.UpdateProject),
+			rest: "updateProject replaceProject", rpcs: "UpdateProject", graphql: "Mutation.updateProject", rule: takes(auth.UpdateProject),
 			with: want{"name": "New", "archived": from("archived")},
 		},
 		{
-			about: "to take it into use", rest: "updateProject replaceProject", graphql: "Mutation.updateProject",
+			about: "to take it into use", rest: "updateProject replaceProject", rpcs: "UpdateProject", graphql: "Mutation.updateProject",
 			rule: has(auth.UpdateProject), with: want{"name": "New", "archived": false},
 		},
-		{rest: "deleteProject", graphql: "Mutation.deleteProject", rule: takes(auth.DeleteProject)},
+		{rest: "deleteProject", rpcs: "DeleteProject", graphql: "Mutation.deleteProject", rule: takes(auth.DeleteProject)},
 		{
-			about: "that is not deleted", rest: "restoreProject", graphql: "Mutation.restoreProject",
+			about: "that is not deleted", rest: "restoreProject", rpcs: "RestoreProject", graphql: "Mutation.restoreProject",
 			rule: takes(auth.DeleteProject),
 		},
 		{
-			about: "in the trash", rest: "restoreProject", graphql: "Mutation.restoreProject", rule: trashed,
+			about: "in the trash", rest: "restoreProject", rpcs: "RestoreProject", graphql: "Mutation.restoreProject", rule: trashed,
 			before: func(ctx context.Context, w *world, s scene) error {
 				_, err := w.projects.DeleteProject(ctx, &projectsv1.DeleteProjectRequest{Id: s.id("project")})
 				return err
@@ -184,27 +223,27 @@ func table() []row {
 		},
 
 		// Members.
-		{rest: "listMembers", graphql: "Project.members", rule: read},
-		{rest: "getMember", rule: read},
+		{rest: "listMembers", rpcs: "ListMembers", graphRPCs: "BatchGetProjects BatchListMembers", graphql: "Project.members", rule: read},
+		{rest: "getMember", rpcs: "GetMember", rule: read},
 		{
-			rest: "createMember", graphql: "Mutation.addMember", rule: takes(auth.ManageMembers),
+			rest: "createMember", rpcs: "CreateMember", graphql: "Mutation.addMember", rule: takes(auth.ManageMembers),
 			with: want{"user_id": from("newcomer")},
 		},
 		{
-			rest: "updateMember replaceMember", graphql: "Mutation.updateMember", rule: takes(auth.ManageMembers),
+			rest: "updateMember replaceMember", rpcs: "UpdateMember", graphql: "Mutation.updateMember", rule: takes(auth.ManageMembers),
 			with: want{"role": enum("viewer")},
 		},
 		{
-			about: "to the owner", rest: "updateMember replaceMember", graphql: "Mutation.updateMember",
+			about: "to the owner", rest: "updateMember replaceMember", rpcs: "UpdateMember", graphql: "Mutation.updateMember",
 			rule: then(takes(auth.ManageMembers), takes(auth.ManageOwners)), with: want{"role": enum("owner")},
 		},
 		{
-			about: "who is the owner", rest: "updateMember replaceMember", graphql: "Mutation.updateMember",
+			about: "who is the owner", rest: "updateMember replaceMember", rpcs: "UpdateMember", graphql: "Mutation.updateMember",
 			rule: then(takes(auth.ManageMembers), always(errs.Conflict)), with: owner,
 		},
-		{rest: "deleteMember", graphql: "Mutation.removeMember", rule: takes(auth.ManageMembers)},
+		{rest: "deleteMember", rpcs: "DeleteMember", graphql: "Mutation.removeMember", rule: takes(auth.ManageMembers)},
 		{
-			about: "who is the owner", rest: "deleteMember", graphql: "Mutation.removeMember", with: owner,
+			about: "who is the owner", rest: "deleteMember", rpcs: "DeleteMember", graphql: "Mutation.removeMember", with: owner,
 			rule: func(c caller, at place) errs.Code {
 				if c.role == auth.Owner {
 					return errs.Conflict
@@ -213,76 +252,76 @@ func table() []row {
 			},
 		},
 		{
-			about: "who is the caller", rest: "deleteMember", graphql: "Mutation.removeMember",
+			about: "who is the caller", rest: "deleteMember", rpcs: "DeleteMember", graphql: "Mutation.removeMember",
 			rule: then(read, isMember, notOwner), with: want{"user_id": from("caller")},
 		},
 
 		// Tasks.
-		{rest: "listTasks", graphql: "Query.tasks", anywhere: true, rule: anybody},
-		{about: "of a project", rest: "listTasks", rule: read, with: want{"project": from("project")}},
-		{about: "of a project", graphql: "Query.tasks", rule: read, with: want{"project_id": from("project")}},
+		{rest: "listTasks", rpcs: "ListTasks", graphql: "Query.tasks", anywhere: true, rule: anybody},
+		{about: "of a project", rest: "listTasks", rpcs: "ListTasks", rule: read, with: want{"project": from("project")}},
+		{about: "of a project", graphql: "Query.tasks", rpcs: "ListTasks", rule: read, with: want{"project_id": from("project")}},
 		{
-			about: "in the trash", rest: "listProjectTasks", rule: has(auth.DeleteTasks), with: want{"trash": true},
+			about: "in the trash", rest: "listProjectTasks", rpcs: "ListTasks", graphRPCs: "BatchGetProjects BatchListTasks", rule: has(auth.DeleteTasks), with: want{"trash": true},
 		},
-		{rest: "listProjectTasks", graphql: "Project.tasks", rule: read},
-		{rest: "getTask", graphql: "Query.task Task.subtasks", rule: read},
-		{graphql: "Query.node", rule: read, with: want{"id": from("global")}},
-		{graphql: "Query.nodes", rule: read, with: want{"ids": from("global")}},
+		{rest: "listProjectTasks", rpcs: "ListTasks", graphRPCs: "BatchGetProjects BatchListTasks", graphql: "Project.tasks", rule: read},
+		{rest: "getTask", rpcs: "GetTask", graphRPCs: "BatchGetTasks", graphql: "Query.task Task.subtasks", rule: read},
+		{graphql: "Query.node", rpcs: "BatchGetTasks", rule: read, with: want{"id": from("global")}},
+		{graphql: "Query.nodes", rpcs: "BatchGetTasks", rule: read, with: want{"ids": from("global")}},
 		{
-			rest: "createTask createProjectTask bulkCreateTasks", graphql: "Mutation.createTask Mutation.createTasks",
+			rest: "createTask createProjectTask bulkCreateTasks", rpcs: "CreateTask", graphql: "Mutation.createTask Mutation.createTasks",
 			rule: takes(auth.WriteTasks),
 		},
 		{
-			rest: "updateTask replaceTask bulkUpdateTasks", graphql: "Mutation.updateTask Mutation.updateTasks",
+			rest: "updateTask replaceTask bulkUpdateTasks", rpcs: "UpdateTask", graphql: "Mutation.updateTask Mutation.updateTasks",
 			rule: takes(auth.WriteTasks), with: title,
 		},
-		{rest: "deleteTask", graphql: "Mutation.deleteTask", rule: takes(auth.DeleteTasks)},
+		{rest: "deleteTask", rpcs: "DeleteTask", graphql: "Mutation.deleteTask", rule: takes(auth.DeleteTasks)},
 		{
-			rest: "restoreTask", graphql: "Mutation.restoreTask", rule: takes(auth.DeleteTasks),
+			rest: "restoreTask", rpcs: "RestoreTask", graphql: "Mutation.restoreTask", rule: takes(auth.DeleteTasks),
 			before: func(ctx context.Context, w *world, s scene) error {
 				_, err := w.tasks.DeleteTask(ctx, &tasksv1.DeleteTaskRequest{Id: s.id("task")})
 				return err
 			},
 		},
 		{
-			rest: "moveTask", graphql: "Mutation.moveTask", rule: takes(auth.WriteTasks),
+			rest: "moveTask", rpcs: "MoveTask", graphql: "Mutation.moveTask", rule: takes(auth.WriteTasks),
 			with: want{"before_id": from("first")},
 		},
 
 		// Comments.
-		{rest: "listComments", graphql: "Query.comments", anywhere: true, rule: anybody},
-		{about: "on a task", rest: "listComments", rule: read, with: want{"task": from("task")}},
-		{about: "on a task", graphql: "Query.comments", rule: read, with: want{"task_id": from("task")}},
+		{rest: "listComments", rpcs: "ListComments", graphql: "Query.comments", anywhere: true, rule: anybody},
+		{about: "on a task", rest: "listComments", rpcs: "ListComments", rule: read, with: want{"task": from("task")}},
+		{about: "on a task", graphql: "Query.comments", rpcs: "ListComments", rule: read, with: want{"task_id": from("task")}},
 		{
-			about: "in the trash", rest: "listTaskComments", rule: has(auth.WriteComments), with: want{"trash": true},
+			about: "in the trash", rest: "listTaskComments", rpcs: "ListComments", graphRPCs: "BatchGetTasks BatchListComments", rule: has(auth.WriteComments), with: want{"trash": true},
 		},
-		{rest: "listTaskComments", graphql: "Task.comments", rule: read},
-		{rest: "getComment", graphql: "Query.comment", rule: read},
+		{rest: "listTaskComments", rpcs: "ListComments", graphRPCs: "BatchGetTasks BatchListComments", graphql: "Task.comments", rule: read},
+		{rest: "getComment", rpcs: "GetComment", graphRPCs: "BatchGetComments", graphql: "Query.comment", rule: read},
 		{
-			rest: "createComment createTaskComment", graphql: "Mutation.createComment", rule: takes(auth.WriteComments),
+			rest: "createComment createTaskComment", rpcs: "CreateComment", graphql: "Mutation.createComment", rule: takes(auth.WriteComments),
 		},
 		{
-			about: "one's own", rest: "updateComment replaceComment", graphql: "Mutation.updateComment",
+			about: "one's own", rest: "updateComment replaceComment", rpcs: "UpdateComment", graphql: "Mutation.updateComment",
 			rule: takes(auth.WriteComments), with: body,
 		},
 		{
-			about: "another's", rest: "updateComment replaceComment", graphql: "Mutation.updateComment",
+			about: "another's", rest: "updateComment replaceComment", rpcs: "UpdateComment", graphql: "Mutation.updateComment",
 			rule: then(takes(auth.WriteComments), always(errs.Denied)), with: other,
 		},
-		{about: "one's own", rest: "deleteComment", graphql: "Mutation.deleteComment", rule: takes(auth.WriteComments)},
+		{about: "one's own", rest: "deleteComment", rpcs: "DeleteComment", graphql: "Mutation.deleteComment", rule: takes(auth.WriteComments)},
 		{
-			about: "another's", rest: "deleteComment", graphql: "Mutation.deleteComment",
+			about: "another's", rest: "deleteComment", rpcs: "DeleteComment", graphql: "Mutation.deleteComment",
 			rule: then(takes(auth.WriteComments), takes(auth.ModerateComment)), with: other,
 		},
 		{
-			about: "one's own", rest: "restoreComment", graphql: "Mutation.restoreComment", rule: takes(auth.WriteComments),
+			about: "one's own", rest: "restoreComment", rpcs: "RestoreComment", graphql: "Mutation.restoreComment", rule: takes(auth.WriteComments),
 			before: func(ctx context.Context, w *world, s scene) error {
 				_, err := w.tasks.DeleteComment(ctx, &tasksv1.DeleteCommentRequest{Id: s.id("comment")})
 				return err
 			},
 		},
 		{
-			about: "another's", rest: "restoreComment", graphql: "Mutation.restoreComment", with: want{"id": from("other")},
+			about: "another's", rest: "restoreComment", rpcs: "RestoreComment", graphql: "Mutation.restoreComment", with: want{"id": from("other")},
 			rule: then(takes(auth.WriteComments), takes(auth.ModerateComment)),
 			before: func(ctx context.Context, w *world, s scene) error {
 				_, err := w.tasks.DeleteComment(ctx, &tasksv1.DeleteCommentRequest{Id: s.id("other")})
