@@ -173,6 +173,11 @@ func (x *execution) columns(ctx context.Context, typ string, fields []graphql.Co
 						err = fmt.Errorf("panic: %v", p)
 					}
 				}()
+				if typ == "Query" { // what lies deeper is seen where it is loaded
+					var end func(error)
+					in, end = x.watch.load(in, len(objects))
+					defer func() { end(err) }()
+				}
 				l.columns[i], err = relation(in, x, objects, f)
 				return err
 			})

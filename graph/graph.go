@@ -15,6 +15,8 @@ import (
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/trackway/trackway/graph/generated"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
@@ -34,6 +36,9 @@ type Config struct {
 	Projects projectsv1.ProjectsServiceClient
 	Tasks    tasksv1.TasksServiceClient
 	Log      *slog.Logger
+	// Tracer and Meter see the operations; nil is nobody.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 	// SignIn, if there is one, is asked before each register and login of an operation, so that passwords can not be
 	// guessed faster here than at the other door. Its error is the mutation's.
 	SignIn func(context.Context) error
@@ -61,13 +66,14 @@ type server struct {
 	relations map[string]relation
 	// trusted are the trusted documents by the SHA-256 of their text.
 	trusted map[string]string
+	watch   *watcher
 }
 
 // New makes the handler of /graphql. It expects the caller in the context (auth.WithCaller) and a bounded body.
 func New(cfg Config) http.Handler { return newServer(cfg) }
 
 func newServer(cfg Config) *server {
-	s := &server{cfg: cfg, schema: loadSchema(), relations: relations(), trusted: make(map[string]string)}
+	s := &server{cfg: cfg, schema: loadSchema(), relations: relations(), trusted: make(map[string]string), watch: newWatcher(cfg)}
 	if s.cfg.Persisted == nil {
 		s.cfg.Persisted = newMemory()
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 // GraphQL over HTTP, https://graphql.github.io/graphql-over-http/draft/. gqlgen's own transports are not used: they
@@ -92,7 +93,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // execute runs a checked operation with resolvers of its own.
-func (s *server) execute(ctx context.Context, op *graphql.OperationContext) *graphql.Response {
+func (s *server) execute(ctx context.Context, op *graphql.OperationContext) (res *graphql.Response) {
+	ctx, end := s.watch.begin(ctx, op)
+	defer func() { end(res.Errors) }()
 	r := s.resolver()
 	if res := r.breadth(ctx, op); res != nil {
 		return res
@@ -100,6 +103,9 @@ func (s *server) execute(ctx context.Context, op *graphql.OperationContext) *gra
 	run := executor.New(s.executable(r))
 	run.SetErrorPresenter(s.present)
 	run.SetRecoverFunc(s.recover)
+	if telemetry.Recorded(ctx) {
+		run.AroundFields(s.watch.resolve)
+	}
 	answer, ctx := run.DispatchOperation(ctx, op)
 	if response := answer(ctx); response != nil {
 		return response

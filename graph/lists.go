@@ -51,7 +51,7 @@ func listEach[P, T relay.Node, R listed](
 	list func(ctx context.Context, parents []P) (map[int64]R, error), nodes func(R) []T,
 ) (*relay.Connection[T], error) {
 	at := place(graphql.GetFieldContext(ctx))
-	pages, err := together(ctx, r.loads, at, parent, func(parents []P) (map[int64]*relay.Connection[T], error) {
+	pages, err := together(ctx, r.loads, at, parent, func(ctx context.Context, parents []P) (map[int64]*relay.Connection[T], error) {
 		all := make(map[int64]*relay.Connection[T], len(parents))
 		for some := range slices.Chunk(parents, most) {
 			pages, err := list(ctx, some)

@@ -18,6 +18,8 @@ import (
 
 // loads is what one operation has loaded.
 type loads struct {
+	watch *watcher
+
 	mu    sync.Mutex
 	found map[string][]relay.Node // by place
 	calls map[string]any          // by what is asked and for which place; each a call[P, R]
@@ -56,7 +58,7 @@ func put[T relay.Node](l *loads, place string, objects ...T) {
 // together gives what load gives for the parent and its siblings, the objects that stand at the same place; load runs
 // once for them all. The same name of what is asked must mean the same question.
 func together[P relay.Node, R any](
-	ctx context.Context, l *loads, what string, parent P, load func([]P) (R, error),
+	ctx context.Context, l *loads, what string, parent P, load func(context.Context, []P) (R, error),
 ) (R, error) {
 	f := graphql.GetFieldContext(ctx).Parent
 	for f.Parent != nil && !f.IsResolver {
@@ -74,7 +76,9 @@ func together[P relay.Node, R any](
 					err = graphql.GetOperationContext(ctx).RecoverFunc(ctx, p)
 				}
 			}()
-			return load(parents)
+			ctx, end := l.watch.load(ctx, len(parents))
+			defer func() { end(err) }()
+			return load(ctx, parents)
 		})}
 		if l.calls == nil {
 			l.calls = make(map[string]any)
@@ -83,7 +87,7 @@ func together[P relay.Node, R any](
 	}
 	l.mu.Unlock()
 	if !c.asked[parent.GetId()] {
-		return load([]P{parent}) // nobody has put it; slow, but right
+		return load(ctx, []P{parent}) // nobody has put it; slow, but right
 	}
 	return c.load()
 }
@@ -166,7 +170,7 @@ func refer[P, T relay.Node](ctx context.Context, l *loads, to *rows[T], parent P
 	}
 	from := place(f.Parent)
 	what := from + "." + f.Object + " refers to " + string(none.ProtoReflect().Descriptor().FullName())
-	_, err := together(ctx, l, what, parent, func(parents []P) (struct{}, error) {
+	_, err := together(ctx, l, what, parent, func(ctx context.Context, parents []P) (struct{}, error) {
 		var ids []int64
 		selected := beside(ctx, f)
 		for _, s := range selected {

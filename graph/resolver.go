@@ -25,7 +25,7 @@ func (s *server) resolver() *resolver {
 
 // forget drops all that was loaded: a mutation may have changed any of it.
 func (r *resolver) forget() {
-	r.loads = &loads{}
+	r.loads = &loads{watch: r.watch}
 	r.users = &rows[*usersv1.User]{fetch: r.batchGetUsers}
 	r.projects = &rows[*projectsv1.Project]{fetch: r.batchGetProjects}
 	r.tasks = &rows[*tasksv1.Task]{fetch: r.batchGetTasks}

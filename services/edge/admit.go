@@ -36,6 +36,7 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 		}
 		ctx := context.WithValue(r.Context(), addressKey{}, address)
 		if caller != nil {
+			exchangeOf(ctx).caller = caller.UserID
 			ctx = auth.WithCaller(ctx, caller)
 		}
 		if signIn || r.URL.Path == "/graphql" { // where a session may begin

@@ -106,12 +106,18 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		}
 		jobs = append(jobs, c.answers.Run)
 	}
-	face := graph.Config{Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn}
+	face := graph.Config{
+		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
+		Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
+	}
 	if err := cfg.GraphQL.fill(&face, limits, redis); err != nil {
 		return err
 	}
-	srv := newServer(newHandler(cfg, env, limits, c, graph.New(face)))
-	return app.ServeHTTP(ctx, cfg.App, env, srv, func(context.Context) error { return nil }, jobs...)
+	door, err := newHandler(cfg, env, limits, c, graph.New(face))
+	if err != nil {
+		return err
+	}
+	return app.ServeHTTP(ctx, cfg.App, env, newServer(door), func(context.Context) error { return nil }, jobs...)
 }
 
 func newServer(h http.Handler) *http.Server {

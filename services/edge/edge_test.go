@@ -110,7 +110,7 @@ func TestAddressesAndMethods(t *testing.T) {
 		get := w.do("GET", "/api/tasks/", "", "Accept-Encoding", coding)
 		head := w.do("HEAD", "/api/tasks/", "", "Accept-Encoding", coding)
 		for _, h := range []http.Header{get.Header, head.Header} {
-			for _, varies := range []string{"Date", "X-Request-Id", "Ratelimit"} {
+			for _, varies := range []string{"Date", "X-Request-Id", "Ratelimit", "Server-Timing"} {
 				h.Del(varies)
 			}
 		}

@@ -160,7 +160,9 @@ func (w *world) serve(changes ...func(*Config)) string {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
 	})
-	w.handler = newHandler(cfg, w.Env, newRates(redis_rate.NewLimiter(redis), cfg, w.Env.Log), c, graphql)
+	if w.handler, err = newHandler(cfg, w.Env, newRates(redis_rate.NewLimiter(redis), cfg, w.Env.Log), c, graphql); err != nil {
+		w.tb.Fatal(err)
+	}
 	srv := httptest.NewServer(w.handler)
 	w.tb.Cleanup(srv.Close)
 	return srv.URL

@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/trackway/trackway/graph"
@@ -32,7 +30,7 @@ type clients struct {
 }
 
 // newHandler puts the door together. A request passes the layers from the last line up.
-func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.Handler) http.Handler {
+func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.Handler) (http.Handler, error) {
 	r := newRouter()
 	rest.Register(r, rest.Config{
 		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, BodyLimit: cfg.BodyLimit,
@@ -62,9 +60,7 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 	h = cors(h, cfg.Origins)
 	h = compress(h)
 	h = headers(h)
-	return otelhttp.NewHandler(h, "edge",
-		otelhttp.WithTracerProvider(env.TracerProvider()), otelhttp.WithPropagators(propagation.TraceContext{}),
-		otelhttp.WithMeterProvider(env.MeterProvider()))
+	return observe(h, env)
 }
 
 // limitBody bounds the body for a handler that reads it by itself.
@@ -100,6 +96,7 @@ const (
 // requestID is the client's own name for the request, if it is a decent one, else the trace id.
 func requestID(r *http.Request) string {
 	if id := r.Header.Get(requestIDHeader); id != "" && len(id) <= maxRequestID && plain(id) {
+		exchangeOf(r.Context()).named = id
 		return id
 	}
 	return trace.SpanContextFromContext(r.Context()).TraceID().String()

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/go-redis/redis_rate/v10"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -35,7 +37,7 @@ type rates struct {
 	requests, signIns, prices policy
 	log                       *slog.Logger
 	failedAt                  atomic.Int64 // Unix nanoseconds, zero while Redis answers
-	open                      metric.Int64Counter
+	open, refused             metric.Int64Counter
 }
 
 // policy is a limit and how the header tells it (draft-ietf-httpapi-ratelimit-headers).
@@ -55,20 +57,25 @@ func newPolicy(name string, perMinute int) policy {
 
 func newRates(limiter *redis_rate.Limiter, cfg Config, log *slog.Logger) *rates {
 	return &rates{
-		limiter: limiter, log: log, open: noop.Int64Counter{},
+		limiter: limiter, log: log, open: noop.Int64Counter{}, refused: noop.Int64Counter{},
 		requests: newPolicy("requests", cfg.RateLimit), signIns: newPolicy("sign-ins", cfg.AuthRateLimit),
 		prices: newPolicy("graphql", cfg.GraphQL.Budget),
 	}
 }
 
-// meter counts what is let through because Redis can not be asked.
-func (s *rates) meter(p metric.MeterProvider) error {
-	open, err := p.Meter("github.com/trackway/trackway/services/edge").Int64Counter("ratelimit.open",
-		metric.WithDescription("Requests that no limit was held against, as Redis could not be asked"), metric.WithUnit("{request}"))
+// meter counts what is refused, and what is let through because Redis can not be asked.
+func (s *rates) meter(p metric.MeterProvider) (err error) {
+	m := p.Meter(telemetry.Scope)
+	s.open, err = m.Int64Counter("trackway.ratelimit.open",
+		metric.WithDescription("Requests that no limit was held against, as Redis could not be asked."), metric.WithUnit("{request}"))
 	if err != nil {
 		return fmt.Errorf("count what is not limited: %w", err)
 	}
-	s.open = open
+	s.refused, err = m.Int64Counter("trackway.ratelimit.refused",
+		metric.WithDescription("Requests that were refused as too many, by the policy."), metric.WithUnit("{request}"))
+	if err != nil {
+		return fmt.Errorf("count what is refused: %w", err)
+	}
 	return nil
 }
 
@@ -130,6 +137,8 @@ func (s *rates) ask(ctx context.Context, p *policy, key string, n int) *redis_ra
 	switch {
 	case err == nil && failedAt != 0 && s.failedAt.CompareAndSwap(failedAt, 0):
 		s.log.InfoContext(ctx, "the rate limit works again")
+	case err == nil && res.Allowed == 0 && n > 0:
+		s.refused.Add(ctx, 1, metric.WithAttributes(attribute.String("policy", p.name)))
 	case err != nil && ctx.Err() == nil:
 		s.open.Add(ctx, 1)
 		if s.failedAt.Swap(time.Now().UnixNano()) == 0 {

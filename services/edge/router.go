@@ -6,10 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/errs"
 )
@@ -62,17 +58,7 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.mux.ServeHTTP(w, req)
 	if _, route, ok := strings.Cut(req.Pattern, " "); ok {
-		named(req, strings.TrimSuffix(route, "{$}"))
-	}
-}
-
-// named tells the span and the metrics of a request which address it was for, without what is particular to it.
-func named(req *http.Request, route string) {
-	span := trace.SpanFromContext(req.Context())
-	span.SetName(req.Method + " " + route)
-	span.SetAttributes(semconv.HTTPRoute(route))
-	if labels, ok := otelhttp.LabelerFromContext(req.Context()); ok {
-		labels.Add(semconv.HTTPRoute(route))
+		exchangeOf(req.Context()).route = strings.TrimSuffix(route, "{$}")
 	}
 }
 

@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	defer func() { err = errors.Join(err, redis.Close()) }()
 	writer := cache.NewWriter(redis, db, env.Log)
 	relay := events.NewRelay(db, redis, "projects", cfg.Events, env.Log, write.Relayed(writer, events.Publisher(redis, "projects")))
-	if err := relay.Measure(env.MeterProvider()); err != nil {
+	if err := relay.Observe(env.TracerProvider(), env.MeterProvider()); err != nil {
 		return err
 	}
 	conn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)

@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	defer func() { err = errors.Join(err, redis.Close()) }()
 	writer := cache.NewWriter(redis, db, env.Log)
 	relay := events.NewRelay(db, redis, "tasks", cfg.Events, env.Log, write.Relayed(writer, events.Publisher(redis, "tasks")))
-	if err := relay.Measure(env.MeterProvider()); err != nil {
+	if err := relay.Observe(env.TracerProvider(), env.MeterProvider()); err != nil {
 		return err
 	}
 	usersConn, err := app.Dial(env, cfg.Users, usersv1.UsersService_ServiceDesc)

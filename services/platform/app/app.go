@@ -49,6 +49,7 @@ type Env struct {
 	Calls   []grpc.UnaryServerInterceptor
 
 	metrics http.Handler
+	ownLog  slog.Handler // what Log writes to, where Start has made it
 	level   *slog.LevelVar
 }
 

@@ -11,7 +11,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -56,7 +59,11 @@ func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
 	if err != nil {
 		return err
 	}
-	chain := append([]grpc.UnaryServerInterceptor{deadline, env.report}, env.Calls...)
+	replays, err := env.countReplays()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	chain := append([]grpc.UnaryServerInterceptor{deadline, env.report, replays}, env.Calls...)
 	srv := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(append(chain, g.Interceptors...)...),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(env.otelgrpc()...)),
@@ -115,6 +122,23 @@ func deadline(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.U
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return next(ctx, req)
+}
+
+// countReplays counts the answers that were given before, by the method.
+func (e Env) countReplays() (grpc.UnaryServerInterceptor, error) {
+	replays, err := e.MeterProvider().Meter(telemetry.Scope).Int64Counter("trackway.idempotency.replays",
+		metric.WithUnit("{request}"), metric.WithDescription("Requests whose Idempotency-Key got the answer that was given before."))
+	if err != nil {
+		return nil, fmt.Errorf("count replays: %w", err)
+	}
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		var spent telemetry.Spent
+		answer, err := next(telemetry.WithSpent(ctx, &spent), req)
+		if spent.IsReplay() {
+			replays.Add(ctx, 1, metric.WithAttributes(semconv.RPCMethod(strings.TrimPrefix(info.FullMethod, "/"))))
+		}
+		return answer, err
+	}, nil
 }
 
 // report turns every failure into one for the caller, and logs what the caller may not see.
@@ -183,6 +207,8 @@ func bound(ctx context.Context, method string, req, reply any, cc *grpc.ClientCo
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	began := time.Now()
+	defer func() { telemetry.Called(ctx, time.Since(began)) }()
 	return call(ctx, method, req, reply, cc, opts...)
 }
 

@@ -31,7 +31,8 @@ func (e Env) openLog(service string, cfg Config) (Env, error) {
 	default:
 		return e, fmt.Errorf("LOG_FORMAT is %q, and must be json or text", cfg.LogFormat)
 	}
-	e.Log = slog.New(traced{h}).With("service", service)
+	e.ownLog = traced{h}.WithAttrs([]slog.Attr{slog.String("service", service)})
+	e.Log = slog.New(e.ownLog)
 	return e, nil
 }
 
@@ -50,3 +51,23 @@ func (h traced) WithAttrs(a []slog.Attr) slog.Handler { return traced{h.Handler.
 
 // WithGroup keeps the trace in derived logs.
 func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
+
+// leveled is a handler that knows no level of its own.
+type leveled struct {
+	slog.Handler
+
+	least slog.Leveler
+}
+
+// Enabled decides by the level.
+func (h leveled) Enabled(_ context.Context, l slog.Level) bool { return l >= h.least.Level() }
+
+// WithAttrs keeps the level in derived logs.
+func (h leveled) WithAttrs(a []slog.Attr) slog.Handler {
+	return leveled{h.Handler.WithAttrs(a), h.least}
+}
+
+// WithGroup keeps the level in derived logs.
+func (h leveled) WithGroup(name string) slog.Handler {
+	return leveled{h.Handler.WithGroup(name), h.least}
+}

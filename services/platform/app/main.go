@@ -9,6 +9,7 @@ import (
 	_ "time/tzdata" // the images hold nothing but the program, so it brings the time zones
 
 	_ "golang.org/x/crypto/x509roots/fallback" // and the certificate authorities, where the system has none
+	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc/resolver/dns"
 )
 
@@ -43,7 +44,13 @@ func start[C Configured](ctx context.Context, name string, args []string, run Co
 	if err != nil {
 		return err
 	}
-	return Start(ctx, name, cfg, Env{LogTo: os.Stderr}, run)
+	return Start(ctx, name, cfg, Env{LogTo: os.Stderr}, func(ctx context.Context, cfg C, env Env) error {
+		// OpenTelemetry tells what it can not send by a variable of its package, else in lines of another form than ours.
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+			env.Log.WarnContext(ctx, "telemetry does not work", "error", err)
+		}))
+		return run(ctx, cfg, env)
+	})
 }
 
 // Start runs a command of a service with its log and telemetry, and sends what is left of that when it ends.
@@ -58,7 +65,7 @@ func Start[C Configured](ctx context.Context, name string, cfg C, env Env, run C
 	}
 	defer func() {
 		if lost := stop(context.WithoutCancel(ctx)); lost != nil {
-			env.Log.WarnContext(ctx, "the last spans or metrics are lost", "error", lost)
+			env.Log.WarnContext(ctx, "the last spans, metrics or log lines are lost", "error", lost)
 		}
 	}()
 	return run(ctx, cfg, env)

@@ -14,8 +14,11 @@ import (
 	"github.com/uptrace/bun"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -54,6 +57,7 @@ type Relay struct {
 	log     *slog.Logger
 	runs    []*run
 	keep    time.Duration
+	tracer  trace.Tracer
 }
 
 // run is a consumer at work.
@@ -73,7 +77,10 @@ type Config struct {
 func NewRelay(db *postgres.DB, client redis.UniversalClient, service string, cfg Config, log *slog.Logger,
 	consumers ...Consumer,
 ) *Relay {
-	r := &Relay{db: db, redis: client, channel: "events:" + service + ":appended", log: log, keep: cfg.Keep}
+	r := &Relay{
+		db: db, redis: client, channel: "events:" + service + ":appended", log: log, keep: cfg.Keep,
+		tracer: telemetry.IDs{}.Tracer(""),
+	}
 	for _, c := range consumers {
 		r.runs = append(r.runs, &run{Consumer: c, wake: make(chan struct{}, 1)})
 	}
@@ -204,6 +211,15 @@ func (r *Relay) lead(ctx context.Context, c *run) (err error) {
 
 // handle gives the records to the consumer until it takes them, and reports whether it has.
 func (r *Relay) handle(ctx context.Context, c *run, records []Record) bool {
+	ctx, span := telemetry.Background(ctx, r.tracer, "relay events to "+c.Name, func(yield func(string) bool) {
+		for i := range records {
+			if !yield(records[i].Traceparent) {
+				return
+			}
+		}
+	})
+	defer span.End()
+	span.SetAttributes(semconv.MessagingBatchMessageCount(len(records)))
 	failing := false
 	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Handle(ctx, records) })
@@ -370,16 +386,17 @@ func Sweep(ctx context.Context, db bun.IDB, keep time.Duration) (int64, error) {
 // backlogMost is up to where what a consumer has not had yet is counted.
 const backlogMost = 10_000
 
-// Measure offers, for each consumer, how many events it has not had yet, and how old the oldest of them is. Every
-// replica tells the same.
-func (r *Relay) Measure(p metric.MeterProvider) error {
-	meter := p.Meter("github.com/trackway/trackway/services/platform/events")
-	backlog, err := meter.Int64ObservableGauge("events.backlog", metric.WithUnit("{event}"),
+// Observe makes a trace of each batch that a consumer gets, linked to the writes that its events tell of. And it offers,
+// for each consumer, how many events it has not had yet, and how old the oldest of them is. Every replica tells the same.
+func (r *Relay) Observe(tracer trace.TracerProvider, p metric.MeterProvider) error {
+	r.tracer = tracer.Tracer(telemetry.Scope)
+	meter := p.Meter(telemetry.Scope)
+	backlog, err := meter.Int64ObservableGauge("trackway.events.outbox", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that a consumer has not had yet, counted up to 10000"))
 	if err != nil {
 		return fmt.Errorf("measure the relay: %w", err)
 	}
-	lag, err := meter.Float64ObservableGauge("events.lag", metric.WithUnit("s"),
+	lag, err := meter.Float64ObservableGauge("trackway.events.lag", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest event that a consumer has not had yet"))
 	if err != nil {
 		return fmt.Errorf("measure the relay: %w", err)

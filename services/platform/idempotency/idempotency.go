@@ -29,6 +29,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -132,6 +133,7 @@ func Key(ctx context.Context) (string, error) {
 
 // MarkReplayed tells the client that the answer was given before.
 func MarkReplayed(ctx context.Context) error {
+	telemetry.Replayed(ctx)
 	if err := grpc.SetHeader(ctx, metadata.Pairs(ReplayedHeader, "true")); err != nil {
 		return fmt.Errorf("mark a replayed answer: %w", err)
 	}

@@ -98,6 +98,11 @@ func (db *DB) Alone(ctx context.Context, statements []string) (err error) {
 	return nil
 }
 
+// poolObserver is a hook that sees the connections beside the statements.
+type poolObserver interface {
+	ObservePool(pool *pgxpool.Pool) error
+}
+
 // Open prepares a pool of connections; the first query connects.
 func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) {
 	c, err := pgxpool.ParseConfig(cfg.URL)
@@ -122,6 +127,12 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 	db := bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())
 	for _, h := range hooks {
 		db = db.WithQueryHook(h)
+		if o, ok := h.(poolObserver); ok {
+			if err := o.ObservePool(pool); err != nil {
+				pool.Close()
+				return nil, err
+			}
+		}
 	}
 	return &DB{DB: db, pool: pool, appended: make(chan struct{}, 1)}, nil
 }

@@ -1,0 +1,101 @@
+// Package telemetry is what our own instruments have in common: durations whose labels are built once, what one
+// request spends where, and the traces of work that nobody waits for.
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Scope is the name under which our own spans and metrics appear.
+const Scope = "github.com/trackway/trackway"
+
+// Buckets are the bounds of the histograms of durations, in seconds: those that the conventions advise, and two below
+// them, since an answer from the cache takes less than their first.
+func Buckets() []float64 {
+	return []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+}
+
+// Durations is a histogram of durations in seconds by a key, whose values must be few: a route and a status, and never an
+// id. The labels of a key are made when it is first seen, which is most of what recording would cost.
+type Durations[K comparable] struct {
+	histogram metric.Float64Histogram
+	labels    func(K) []attribute.KeyValue
+
+	mu   sync.RWMutex
+	made map[K][]metric.RecordOption
+}
+
+// NewDurations makes the histogram. labels gives the labels of a key.
+func NewDurations[K comparable](p metric.MeterProvider, name, description string, labels func(K) []attribute.KeyValue,
+) (*Durations[K], error) {
+	h, err := p.Meter(Scope).Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),
+		metric.WithExplicitBucketBoundaries(Buckets()...))
+	if err != nil {
+		return nil, fmt.Errorf("measure %s: %w", name, err)
+	}
+	return &Durations[K]{histogram: h, labels: labels, made: make(map[K][]metric.RecordOption)}, nil
+}
+
+// Record adds a duration. The trace of ctx becomes an exemplar, if it is recorded.
+func (d *Durations[K]) Record(ctx context.Context, key K, took time.Duration) {
+	if !d.histogram.Enabled(ctx) {
+		return
+	}
+	d.mu.RLock()
+	opts, ok := d.made[key]
+	d.mu.RUnlock()
+	if !ok {
+		opts = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(d.labels(key)...))}
+		d.mu.Lock()
+		d.made[key] = opts
+		d.mu.Unlock()
+	}
+	d.histogram.Record(ctx, took.Seconds(), opts...)
+}
+
+// Recorded reports whether the spans of ctx go anywhere. What a span holds is not worth gathering otherwise.
+func Recorded(ctx context.Context) bool { return trace.SpanContextFromContext(ctx).IsSampled() }
+
+// Background begins the trace of work that nobody waits for, such as the passing on of events, linked to what caused it:
+// the traceparents that were stored with the causes. Those that were not recorded are left out, as they lead nowhere.
+// The work is recorded if one of its causes was, so that a recorded write is seen to its end, and otherwise as often as
+// any trace.
+func Background(ctx context.Context, t trace.Tracer, name string, causes iter.Seq[string]) (context.Context, trace.Span) {
+	var (
+		links []trace.Link
+		last  string
+	)
+	for cause := range causes {
+		if cause == last || !sampled(cause) || len(links) == maxLinks {
+			continue // events of one write stand together
+		}
+		last = cause
+		if sc := Cause(cause); sc.IsValid() {
+			links = append(links, trace.Link{SpanContext: sc})
+		}
+	}
+	return t.Start(ctx, name, trace.WithNewRoot(), trace.WithLinks(links...)) //nolint:spancheck // the caller ends it
+}
+
+// sampled reads the flags of a traceparent, which is not worth parsing if they say that nobody recorded it.
+func sampled(traceparent string) bool {
+	return traceparent != "" && (traceparent[len(traceparent)-1]-'0')&1 == 1
+}
+
+// maxLinks is how many causes one piece of work tells of.
+const maxLinks = 32
+
+// Cause reads a traceparent (https://www.w3.org/TR/trace-context/); the result is not valid if that is not.
+func Cause(traceparent string) trace.SpanContext {
+	carrier := propagation.MapCarrier{"traceparent": traceparent}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+}
