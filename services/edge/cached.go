@@ -48,13 +48,13 @@ func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case look.Answer != nil && c.permits(ctx, caller, q, look, look.Answer):
-		c.answers.Count(ctx, q.Kind, "hit")
+		c.count(ctx, q, "hit")
 		c.send(w, r, q, look.Answer)
 	case look.Answer == nil && look.CanKeep():
-		c.answers.Count(ctx, q.Kind, "miss")
+		c.count(ctx, q, "miss")
 		c.make(w, r, caller, q, look)
 	default:
-		c.answers.Count(ctx, q.Kind, "bypass")
+		c.count(ctx, q, "bypass")
 		done, err := c.answers.Throttle(ctx, look)
 		if err != nil {
 			rest.WriteProblem(w, r, err)
@@ -63,6 +63,12 @@ func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer done()
 		c.next.ServeHTTP(w, r)
 	}
+}
+
+// count tells everybody who wants to know what came of asking the cache.
+func (c *cached) count(ctx context.Context, q *reading, outcome string) {
+	c.answers.Count(ctx, q.Kind, outcome)
+	exchangeOf(ctx).cache = outcome
 }
 
 // make has next answer, and keeps the answer.
@@ -93,7 +99,7 @@ func (c *cached) permits(ctx context.Context, caller *auth.Caller, q *reading, l
 
 // send answers with what was kept.
 func (c *cached) send(w http.ResponseWriter, r *http.Request, q *reading, answer *cache.Answer) {
-	named(r, q.route)
+	exchangeOf(r.Context()).route = q.route
 	h := w.Header()
 	for i := 0; i < len(answer.Header); i += 2 {
 		h[answer.Header[i]] = answer.Header[i+1 : i+2 : i+2]

@@ -99,6 +99,7 @@ type exchange struct {
 	spent  telemetry.Spent
 	route  string // what it was for, without what is particular to it; "" when there is nothing
 	caller int64
+	cache  string // what came of asking the cache, if it was asked: hit, miss or bypass
 	named  string // the client's own name for the request
 	status int
 	bytes  int64
@@ -159,6 +160,9 @@ func (o *observer) finish(ctx context.Context, method string, r *http.Request, x
 		if x.named != "" {
 			attrs = append(attrs, slog.String("request_id", x.named))
 		}
+		if x.cache != "" {
+			attrs = append(attrs, slog.String("cache", x.cache))
+		}
 		if n, spent := x.spent.Calls(); n > 0 {
 			attrs = append(attrs, slog.Int64("calls", n), slog.Float64("calls_ms", milliseconds(spent)))
 		}
@@ -180,6 +184,9 @@ func describe(span trace.Span, method string, r *http.Request, x *exchange) {
 		span.SetName(method + " " + x.route)
 		attrs = append(attrs, semconv.URLPath(place(x.route, r.URL.Path)))
 	}
+	if x.cache != "" {
+		attrs = append(attrs, attribute.String("trackway.cache.outcome", x.cache))
+	}
 	if x.caller != 0 {
 		attrs = append(attrs, semconv.UserID(strconv.FormatInt(x.caller, 10)))
 	}
@@ -198,16 +205,14 @@ func place(route, path string) string {
 	given := strings.Split(path, "/")
 	parts := strings.Split(route, "/")
 	for i, part := range parts {
-		if strings.HasPrefix(part, "{") && i < len(given) && number(given[i]) {
+		if !strings.HasPrefix(part, "{") || i >= len(given) {
+			continue
+		}
+		if _, ok := number(given[i]); ok {
 			parts[i] = given[i]
 		}
 	}
 	return strings.Join(parts, "/")
-}
-
-func number(s string) bool {
-	_, err := strconv.ParseInt(s, 10, 64)
-	return err == nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -230,6 +235,9 @@ func (x *exchange) WriteHeader(status int) {
 func (x *exchange) timing() string {
 	b := make([]byte, 0, 160)
 	b = appendTiming(b, "total", 0, time.Since(x.began))
+	if x.cache != "" {
+		b = append(append(append(b, `, cache;desc="`...), x.cache...), '"')
+	}
 	if n, took := x.spent.Calls(); n > 0 {
 		b = appendTiming(append(b, ", "...), "rpc", n, took)
 	}

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	_ "time/tzdata" // the images hold nothing but the program, so it brings the time zones
 
-	_ "golang.org/x/crypto/x509roots/fallback" // and the certificate authorities, where the system has none
 	"go.opentelemetry.io/otel"
+	_ "golang.org/x/crypto/x509roots/fallback" // and the certificate authorities, where the system has none
 	"google.golang.org/grpc/resolver/dns"
 )
 

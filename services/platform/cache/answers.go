@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -34,18 +36,17 @@ type Answers struct {
 	local    *local
 	flight   singleflight.Group
 	outage   chan struct{}
-	requests metric.Int64Counter
+	requests *telemetry.Counts[outcome]
 }
 
 // NewAnswers keeps answers that depend on these services, each of which Keeps its lease. Up to memory bytes of them are
 // in this process too. It believes nothing before Run.
 func NewAnswers(client redis.UniversalClient, services []string, memory int, log *slog.Logger, meter metric.MeterProvider,
 ) (*Answers, error) {
-	requests, err := meter.Meter("github.com/trackway/trackway/services/platform/cache").Int64Counter("trackway.cache.requests",
-		metric.WithDescription("Questions by whether the cache had the answer; bypass is one that it was not asked"),
-		metric.WithUnit("{request}"))
+	requests, err := telemetry.NewCounts(meter, "trackway.cache.requests", "{request}",
+		"Questions by whether the cache had the answer; bypass is one that it was not asked.", outcome.labels)
 	if err != nil {
-		return nil, fmt.Errorf("count what is cached: %w", err)
+		return nil, err
 	}
 	return &Answers{
 		client: client, log: log, watch: newWatch(client, services), local: newLocal(memory),
@@ -241,10 +242,16 @@ func (a *Answers) Throttle(ctx context.Context, l *Look) (done func(), err error
 	}
 }
 
+// outcome is what became of questions that are counted together.
+type outcome struct{ kind, outcome string }
+
+func (o outcome) labels() []attribute.KeyValue {
+	return []attribute.KeyValue{attribute.String("kind", o.kind), attribute.String("outcome", o.outcome)}
+}
+
 // Count counts a question with its outcome: hit, miss or bypass.
-func (a *Answers) Count(ctx context.Context, kind, outcome string) {
-	a.requests.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(
-		attribute.String("kind", kind), attribute.String("outcome", outcome))))
+func (a *Answers) Count(ctx context.Context, kind, what string) {
+	a.requests.Add(ctx, outcome{kind, what})
 }
 
 // read gives the values of the keys, "" for those that are not there, in one round trip.

@@ -24,25 +24,43 @@ func Buckets() []float64 {
 	return []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 }
 
-// Durations is a histogram of durations in seconds by a key, whose values must be few: a route and a status, and never an
-// id. The labels of a key are made when it is first seen, which is most of what recording would cost.
-type Durations[K comparable] struct {
-	histogram metric.Float64Histogram
-	labels    func(K) []attribute.KeyValue
+// labels are those of an instrument by a key, whose values must be few: a route and a status, and never an id. They are
+// made when a key is first seen, which is most of what recording would cost.
+type labels[K comparable] struct {
+	of func(K) []attribute.KeyValue
 
 	mu   sync.RWMutex
-	made map[K][]metric.RecordOption
+	made map[K]metric.MeasurementOption
 }
 
-// NewDurations makes the histogram. labels gives the labels of a key.
-func NewDurations[K comparable](p metric.MeterProvider, name, description string, labels func(K) []attribute.KeyValue,
+func (l *labels[K]) get(key K) metric.MeasurementOption {
+	l.mu.RLock()
+	opts, ok := l.made[key]
+	l.mu.RUnlock()
+	if !ok {
+		opts = metric.WithAttributeSet(attribute.NewSet(l.of(key)...))
+		l.mu.Lock()
+		l.made[key] = opts
+		l.mu.Unlock()
+	}
+	return opts
+}
+
+// Durations is a histogram of durations in seconds by a key, of which there must be few.
+type Durations[K comparable] struct {
+	histogram metric.Float64Histogram
+	labels    labels[K]
+}
+
+// NewDurations makes the histogram. of gives the labels of a key.
+func NewDurations[K comparable](p metric.MeterProvider, name, description string, of func(K) []attribute.KeyValue,
 ) (*Durations[K], error) {
 	h, err := p.Meter(Scope).Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),
 		metric.WithExplicitBucketBoundaries(Buckets()...))
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", name, err)
 	}
-	return &Durations[K]{histogram: h, labels: labels, made: make(map[K][]metric.RecordOption)}, nil
+	return &Durations[K]{histogram: h, labels: labels[K]{of: of, made: make(map[K]metric.MeasurementOption)}}, nil
 }
 
 // Record adds a duration. The trace of ctx becomes an exemplar, if it is recorded.
@@ -50,16 +68,30 @@ func (d *Durations[K]) Record(ctx context.Context, key K, took time.Duration) {
 	if !d.histogram.Enabled(ctx) {
 		return
 	}
-	d.mu.RLock()
-	opts, ok := d.made[key]
-	d.mu.RUnlock()
-	if !ok {
-		opts = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(d.labels(key)...))}
-		d.mu.Lock()
-		d.made[key] = opts
-		d.mu.Unlock()
+	d.histogram.Record(ctx, took.Seconds(), d.labels.get(key))
+}
+
+// Counts is a counter by a key, of which there must be few.
+type Counts[K comparable] struct {
+	counter metric.Int64Counter
+	labels  labels[K]
+}
+
+// NewCounts makes the counter. of gives the labels of a key.
+func NewCounts[K comparable](p metric.MeterProvider, name, unit, description string, of func(K) []attribute.KeyValue,
+) (*Counts[K], error) {
+	c, err := p.Meter(Scope).Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(description))
+	if err != nil {
+		return nil, fmt.Errorf("count %s: %w", name, err)
 	}
-	d.histogram.Record(ctx, took.Seconds(), opts...)
+	return &Counts[K]{counter: c, labels: labels[K]{of: of, made: make(map[K]metric.MeasurementOption)}}, nil
+}
+
+// Add counts one.
+func (c *Counts[K]) Add(ctx context.Context, key K) {
+	if c.counter.Enabled(ctx) {
+		c.counter.Add(ctx, 1, c.labels.get(key))
+	}
 }
 
 // Recorded reports whether the spans of ctx go anywhere. What a span holds is not worth gathering otherwise.
