@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -31,15 +32,35 @@ type service struct {
 
 // services are in the order of their calls, the one that everybody calls first.
 func (s *System) services() []service {
-	return []service{
+	all := []service{
 		{"users", bind(s, "users", users.Run), bind(s, "users", users.Migrate)},
 		{"projects", bind(s, "projects", projects.Run), bind(s, "projects", projects.Migrate)},
 		{"tasks", bind(s, "tasks", tasks.Run), bind(s, "tasks", tasks.Migrate)},
 		{"edge", bind(s, "edge", edge.Run), nil},
 	}
+	for _, name := range s.names()[len(all):] {
+		all = append(all, service{name, bind(s, "edge", edge.Run), nil})
+	}
+	return all
 }
 
+// names are those of the programs.
 func names() []string { return []string{"users", "projects", "tasks", "edge"} }
+
+// names are those of the running services: of the programs, and of the other replicas of the edge.
+func (s *System) names() []string {
+	all := names()
+	for i := 2; i <= s.options.Edges; i++ {
+		all = append(all, fmt.Sprintf("edge-%d", i))
+	}
+	return all
+}
+
+// programName is the program that a service runs.
+func programName(service string) string {
+	name, _, _ := strings.Cut(service, "-")
+	return name
+}
 
 // bind makes of a service's command what its program makes of it: it reads the variables, and starts it.
 func bind[C app.Configured](s *System, name string, c app.Command[C]) command {
@@ -158,8 +179,8 @@ func (s *System) startServices(ctx context.Context) error {
 func (s *System) startService(ctx context.Context, service service, keys secrets) {
 	env := s.env()
 	env.ListenOn = func(ctx context.Context, addr string) (net.Listener, error) {
-		if service.name == "edge" && addr == s.places["edge"].listen {
-			return s.public, nil
+		if l := s.public[service.name]; l != nil && addr == s.places[service.name].listen {
+			return l, nil
 		}
 		return s.memory.Listen(ctx, addr)
 	}

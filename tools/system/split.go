@@ -27,19 +27,24 @@ const (
 	processKill = 5 * time.Second
 )
 
-// chooseProcessPlaces gives each service a free port of 127.0.0.1, and the edge the one that l shows to be free.
-func (s *System) chooseProcessPlaces(ctx context.Context, public net.Listener) error {
-	all := names()
+// chooseProcessPlaces gives each service a free port of 127.0.0.1, and the edges those that the listeners show to be
+// free.
+func (s *System) chooseProcessPlaces(ctx context.Context, public map[string]net.Listener) error {
+	all := s.names()
 	ports, err := freePorts(ctx, 2*len(all))
-	if err := errors.Join(err, public.Close()); err != nil {
+	for _, l := range public {
+		err = errors.Join(err, l.Close())
+	}
+	if err != nil {
 		return err
 	}
 	for i, name := range all {
-		s.places[name] = place{listen: "127.0.0.1:" + ports[2*i], admin: "127.0.0.1:" + ports[2*i+1]}
+		at := place{listen: "127.0.0.1:" + ports[2*i], admin: "127.0.0.1:" + ports[2*i+1]}
+		if l := public[name]; l != nil {
+			at.listen = l.Addr().String()
+		}
+		s.places[name] = at
 	}
-	edge := s.places["edge"]
-	edge.listen = public.Addr().String()
-	s.places["edge"] = edge
 	return nil
 }
 
@@ -83,7 +88,7 @@ func (s *System) startProcesses(ctx context.Context, keys secrets) error {
 	if err := migrations.Wait(); err != nil {
 		return err
 	}
-	for _, name := range names() {
+	for _, name := range s.names() {
 		cmd := s.program(context.WithoutCancel(ctx), bin, name, keys)
 		cmd.Stdout, cmd.Stderr = s.log, s.log
 		p, err := startProcess(cmd)
@@ -111,7 +116,7 @@ func build(ctx context.Context, bin string) error {
 
 // program is a service's program with its configuration.
 func (s *System) program(ctx context.Context, bin, name string, keys secrets, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, programName(name)), args...)
 	for k, v := range s.vars(name, keys) {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}

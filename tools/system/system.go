@@ -52,6 +52,7 @@ type Options struct {
 	Log     io.Writer // of the services; nil is nowhere
 	Demo    bool      // fill the system with demo data, once
 	Split   bool      // each service is a process of its own, built from its source by the go command
+	Edges   int       // replicas of the public door, each on a port of its own; 0 is one
 	// Throwaway is faster, and does not survive a crash of the machine.
 	Throwaway bool
 
@@ -62,17 +63,18 @@ type Options struct {
 
 // System is a running Trackway.
 type System struct {
-	URL           string // of the public door
-	Dir           string // absolute
-	AdminPassword string // the file that holds it
-	Redis         string // what it is, in a word or two
+	URL           string   // of the public door
+	URLs          []string // of all its replicas
+	Dir           string   // absolute
+	AdminPassword string   // the file that holds it
+	Redis         string   // what it is, in a word or two
 
 	options  Options
 	log      *heldLog
 	postgres *local.Postgres
-	places   map[string]place // by the name of the service
-	memory   *app.Memory      // nil if the services are processes
-	public   net.Listener     // of the edge in this process
+	places   map[string]place        // by the name of the service
+	memory   *app.Memory             // nil if the services are processes
+	public   map[string]net.Listener // of the edges in this process, by name
 
 	stops    []func(context.Context) error // in the order of the starts
 	ready    bool                          // all services have been
@@ -136,19 +138,32 @@ func (s *System) choosePlaces(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on port %d: %w", s.options.Port, err)
 	}
-	s.URL = "http://localhost:" + port(l.Addr())
-	if s.options.Split {
-		return s.chooseProcessPlaces(ctx, l)
-	}
-	s.public = l
-	s.stops = append(s.stops, func(context.Context) error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // the edge has closed it, if it ever got so far
-			return err
+	public := map[string]net.Listener{"edge": l}
+	for _, name := range s.names()[len(names()):] {
+		if public[name], err = lc.Listen(ctx, "tcp4", "127.0.0.1:0"); err != nil {
+			return fmt.Errorf("listen: %w", err)
 		}
-		return nil
-	})
+	}
+	for _, name := range s.names() {
+		if l := public[name]; l != nil {
+			s.URLs = append(s.URLs, "http://localhost:"+port(l.Addr()))
+		}
+	}
+	s.URL = s.URLs[0]
+	if s.options.Split {
+		return s.chooseProcessPlaces(ctx, public)
+	}
+	s.public = public
+	for _, l := range public {
+		s.stops = append(s.stops, func(context.Context) error {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) { // the edge has closed it, if it ever got so far
+				return err
+			}
+			return nil
+		})
+	}
 	s.memory = new(app.Memory)
-	for _, name := range names() {
+	for _, name := range s.names() {
 		s.places[name] = place{listen: name + ":9090", admin: name + ":9091"}
 	}
 	return nil
@@ -282,7 +297,7 @@ func (s *System) pollReady(ctx context.Context) error {
 	client := &http.Client{Transport: transport, Timeout: readyTimeout}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for _, name := range names() {
+	for _, name := range s.names() {
 		for {
 			err := isReady(ctx, client, "http://"+s.places[name].admin+"/readyz")
 			if err == nil {

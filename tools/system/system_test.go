@@ -46,7 +46,7 @@ func TestTheNextStartCompletesTheDemoData(t *testing.T) {
 func TestAPartThatDiesIsTold(t *testing.T) {
 	t.Parallel()
 	s := start(t, dataDir(t), Options{})
-	if err := s.public.Close(); err != nil { // and with it the edge
+	if err := s.public["edge"].Close(); err != nil { // and with it the edge
 		t.Fatal(err)
 	}
 	select {
