@@ -36,6 +36,11 @@ const (
 
 // ServeHTTP executes one operation.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead { // GET, whose body net/http leaves out
+		get := *r
+		get.Method = http.MethodGet
+		r = &get
+	}
 	if s.cfg.GraphiQL && r.Method == http.MethodGet && servePage(w, r) {
 		return
 	}
@@ -49,7 +54,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	params, err := read(r)
 	if err != nil {
 		if errs.Is(err, errs.MethodNotAllowed) {
-			w.Header().Set("Allow", "GET, POST")
+			w.Header().Set("Allow", "GET, HEAD, POST")
 		}
 		s.refuse(ctx, w, media, err)
 		return

@@ -46,10 +46,45 @@ func docs() http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", docsPolicy)
 		if r.URL.Path != docsPath+"/" {
-			assets.ServeHTTP(w, r)
+			known := strings.Trim(r.Header.Get("If-None-Match"), `"`)
+			r = r.Clone(r.Context())
+			r.Header.Set("If-None-Match", known)
+			assets.ServeHTTP(&quoted{ResponseWriter: w, known: known}, r)
 			return
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write(docsPage) // whoever asked may have gone
 	}
 }
+
+// quoted puts an ETag into the quotes that RFC 9110 asks for, and repeats it in a 304: the server of the files does neither.
+type quoted struct {
+	http.ResponseWriter
+
+	known string // what the client has, without quotes
+	begun bool
+}
+
+// WriteHeader begins the answer.
+func (q *quoted) WriteHeader(status int) {
+	tag := q.Header().Get("ETag")
+	if status == http.StatusNotModified {
+		tag = q.known
+	}
+	if tag != "" && !q.begun {
+		q.Header().Set("ETag", `"`+strings.Trim(tag, `"`)+`"`)
+	}
+	q.begun = true
+	q.ResponseWriter.WriteHeader(status)
+}
+
+// Write begins the answer with 200, unless it has begun.
+func (q *quoted) Write(b []byte) (int, error) {
+	if !q.begun {
+		q.WriteHeader(http.StatusOK)
+	}
+	return q.ResponseWriter.Write(b) //nolint:wrapcheck // a writer's own
+}
+
+// Unwrap lets http.ResponseController through.
+func (q *quoted) Unwrap() http.ResponseWriter { return q.ResponseWriter }

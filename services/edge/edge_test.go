@@ -72,6 +72,9 @@ func TestAddressesAndMethods(t *testing.T) {
 		{"OPTIONS", "/api/tasks/bulk/", 204, "PATCH, POST, OPTIONS"},
 		{"GET", "/api/tasks/bulk", 405, "PATCH, POST, OPTIONS"},
 		{"OPTIONS", "/nothing", 404, ""},
+		{"OPTIONS", "/docs/", 204, "GET, HEAD, OPTIONS"},
+		{"OPTIONS", "/graphql", 204, "GET, HEAD, POST, OPTIONS"},
+		{"DELETE", "/graphql", 405, "GET, HEAD, POST, OPTIONS"},
 		{"GET", "/", 404, ""},
 		{"GET", "/api/nothing/", 404, ""},
 		{"GET", "/api/tasks/1/x/y", 404, ""},
@@ -680,9 +683,12 @@ func TestRunServesUntilItsContextEnds(t *testing.T) {
 func TestADocumentationThatNeedsNobodyElse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	get := func(path, accept string) *httptest.ResponseRecorder {
+	get := func(path, accept string, headers ...string) *httptest.ResponseRecorder {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 		req.Header.Set("Accept", accept)
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
 		rec := httptest.NewRecorder()
 		w.handler.ServeHTTP(rec, req)
 		return rec
@@ -698,8 +704,14 @@ func TestADocumentationThatNeedsNobodyElse(t *testing.T) {
 		t.Fatalf("the page: got %d:\n%s", page.Code, text)
 	}
 	for _, m := range regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(text, -1) {
-		if got := get(m[1], "*/*"); !strings.HasPrefix(m[1], "/docs/") || got.Code != http.StatusOK {
+		got := get(m[1], "*/*")
+		if !strings.HasPrefix(m[1], "/docs/") || got.Code != http.StatusOK {
 			t.Errorf("the page needs %s: got %d, want an own file", m[1], got.Code)
+		}
+		tag := got.Header().Get("ETag")
+		again := get(m[1], "*/*", "If-None-Match", tag)
+		if !regexp.MustCompile(`^"[^"]+"$`).MatchString(tag) || again.Code != http.StatusNotModified || again.Header().Get("ETag") != tag {
+			t.Errorf("%s: got the ETag %s, and then %d with %s, want a 304 with the same, quoted", m[1], tag, again.Code, again.Header().Get("ETag"))
 		}
 	}
 }

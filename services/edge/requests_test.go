@@ -427,6 +427,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"GET", "/api/comments/?sort=id", "", []violation{
 			{Parameter: "sort", Detail: "is not a parameter; there are limit, cursor, count, ordering, author, trash, fields, permissions, expand, task"},
 		}},
+		{"POST", "/api/tasks/", `{"project_id":9007199254740993,"title":"x"}`, []violation{
+			{Pointer: "#/project_id", Detail: "must be at most 9007199254740991"},
+		}},
 		{"GET", "/api/tasks/abc/", "", []violation{{Parameter: "id", Detail: "must be an integer"}}},
 		{"GET", "/api/tasks/?updated_since=yesterday", "", []violation{
 			{Parameter: "updated_since", Detail: "must be a time such as 2026-01-31T09:30:00Z (RFC 3339)"},

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -139,6 +140,9 @@ func Retry(ctx context.Context, update func(ctx context.Context) error) error {
 
 // Expect is PreconditionFailed unless the caller's expected version is the present one, or 0 for no expectation.
 func Expect(expected, present int64, noun string) error {
+	if expected == math.MaxInt64 { // no version is meant: a condition that can not hold
+		return errs.New(errs.PreconditionFailed, "The %s is there at version %d, which the condition does not allow.", noun, present)
+	}
 	if expected != 0 && expected != present {
 		return errs.New(errs.PreconditionFailed, "The %s has changed: it is at version %d, not %d.", noun, present, expected)
 	}
