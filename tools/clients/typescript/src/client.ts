@@ -8,7 +8,14 @@
  *   else wrote meanwhile is answered with 412 and not overwritten. `"If-Match": "*"` in a call's headers says otherwise.
  * - What failed on the way, and 429 and 503, is tried again after a pause, if trying again can do no harm.
  */
-import createClient, { type Client, type ClientOptions, type Middleware } from "openapi-fetch";
+import createClient, {
+  type Client,
+  type ClientOptions,
+  type ClientPathsWithMethod,
+  type FetchResponse,
+  type MaybeOptionalInit,
+  type Middleware,
+} from "openapi-fetch";
 import type { components, paths } from "./schema.js";
 
 export type { components, paths } from "./schema.js";
@@ -35,8 +42,40 @@ const worthAnother = new Set([429, 502, 503, 504]);
 /** A server that asks for a longer pause is answered to the caller instead. */
 const longestPause = 30_000;
 
+type SameNames<A, B> = [keyof A] extends [keyof B] ? ([keyof B] extends [keyof A] ? true : false) : false;
+
+/**
+ * A read gives a view, of which `fields` can leave everything out; this is the view with nothing left out. What is embedded
+ * by `expand` stays optional.
+ */
+export type Whole<V> = V extends readonly (infer Item)[] ? Whole<Item>[] : [WholeOf<V>] extends [never] ? V : WholeOf<V>;
+type WholeOf<V> = {
+  [N in keyof Schemas]: N extends `${infer Noun}View`
+    ? Noun extends keyof Schemas
+      ? SameNames<V, Schemas[N]> extends true
+        ? Schemas[Noun] & Omit<Schemas[N], keyof Schemas[Noun]>
+        : never
+      : never
+    : never;
+}[keyof Schemas];
+
+type Picks<Init> = Init extends { params: { query: infer Query } } ? ("fields" extends keyof Query ? true : false) : false;
+type Answer<R, Init> = Picks<Init> extends true
+  ? R
+  : R extends { data: infer Data; error?: never }
+    ? { data: Whole<Data>; error?: never; response: Response }
+    : R;
+
+/** A client whose reads have the types of whole things, unless the call names `fields`. */
+export interface Trackway extends Omit<Client<paths>, "GET"> {
+  GET: <Path extends ClientPathsWithMethod<Client<paths>, "get">, Init extends MaybeOptionalInit<paths[Path], "get">>(
+    path: Path,
+    ...init: undefined extends Init ? [Init?] : [Init]
+  ) => Promise<Answer<FetchResponse<paths[Path]["get"], Init, `${string}/${string}`>, Init>>;
+}
+
 /** Makes a client. Each has its own memory of versions. */
-export function createTrackway(options: Options): Client<paths> {
+export function createTrackway(options: Options): Trackway {
   const { token, attempts = 4, pause = 200, remember = 1000, fetch = globalThis.fetch, ...rest } = options;
   const versions = new Map<string, string>();
   const client = createClient<paths>({
@@ -77,7 +116,7 @@ export function createTrackway(options: Options): Client<paths> {
     },
   };
   client.use(careful);
-  return client;
+  return client as Trackway;
 }
 
 /** A resource without its query, with the last slash. */

@@ -83,11 +83,31 @@ test("a list is read to its end", async () => {
   let count = 0;
   const first = client.GET("/api/tasks/", { params: { query: { project: id, limit: 2, ordering: ["title"] } } });
   for await (const page of pages(first, signedIn)) {
-    titles.push(...page.map((task) => task.title ?? ""));
+    titles.push(...page.map((task) => task.title));
     count++;
   }
   assert.deepEqual(titles, ["Task 0", "Task 1", "Task 2", "Task 3", "Task 4"]);
   assert.equal(count, 3);
+});
+
+test("a read has the type of what it gives", async () => {
+  const { id } = await project();
+  const made = await client.POST("/api/tasks/", { body: { project_id: id, title: "Whole" } });
+  assert.ok(made.data);
+  const params = { path: { id: made.data.id } };
+  const whole = await client.GET("/api/tasks/{id}/", { params: { ...params, query: { expand: ["project"] } } });
+  assert.ok(whole.data);
+  const title: string = whole.data.title;
+  assert.equal(title, "Whole");
+  assert.equal(whole.data.project?.name, "Typed");
+  const some = await client.GET("/api/tasks/{id}/", { params: { ...params, query: { fields: ["status"] } } });
+  assert.ok(some.data);
+  // @ts-expect-error only some fields were asked for
+  const missing: string = some.data.title;
+  assert.equal(missing, undefined);
+  const me = await client.GET("/api/users/me/");
+  const name: string | undefined = me.data?.name;
+  assert.equal(name, "Tess Typed");
 });
 
 test("a mistake is a typed problem and is not sent again", async () => {
