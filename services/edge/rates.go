@@ -76,6 +76,11 @@ func (s *rates) meter(p metric.MeterProvider) (err error) {
 	if err != nil {
 		return fmt.Errorf("count what is refused: %w", err)
 	}
+	// What has not happened yet is zero and not unknown: a first time would otherwise be no increase.
+	s.open.Add(context.Background(), 0)
+	for _, policy := range []policy{s.requests, s.signIns, s.prices} {
+		s.refused.Add(context.Background(), 0, metric.WithAttributes(attribute.String("policy", policy.name)))
+	}
 	return nil
 }
 

@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-func run(args []string) error {
+func run(args []string) (err error) {
 	var o options
 	parser, err := kong.New(&o, kong.Name("run"), kong.Description("Start all of Trackway on this machine."))
 	if err != nil {
@@ -58,6 +58,11 @@ func run(args []string) error {
 
 	began := time.Now()
 	fmt.Println("Starting Trackway …")
+	view, err := openView(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, view.close(context.WithoutCancel(ctx))) }()
 	s, err := system.Start(ctx, system.Options{
 		Dir: dir, Port: int(o.Port), Environ: environ(), Log: os.Stderr, Demo: true, Split: o.Split,
 	})
@@ -67,7 +72,7 @@ func run(args []string) error {
 	case err != nil:
 		return err
 	}
-	fmt.Print(screen(s, time.Since(began)))
+	fmt.Print(screen(s, view.url, time.Since(began)))
 
 	select {
 	case err = <-s.Died():
@@ -99,13 +104,14 @@ func environ() map[string]string {
 }
 
 // screen is what a person needs to know to begin.
-func screen(s *system.System, took time.Duration) string {
+func screen(s *system.System, traces string, took time.Duration) string {
 	return fmt.Sprintf(`
 Trackway runs (started in %.1f s).
 
   REST      %[2]s/api/            try it: %[2]s/docs
   OpenAPI   %[2]s/api/openapi.json
   GraphQL   %[2]s/graphql         try it there, in a browser
+  Traces    %[9]s
 
   Sign in   %[3]s, password %[4]s
   Admin     %[5]s, password in %[6]s
@@ -114,5 +120,5 @@ Trackway runs (started in %.1f s).
   Redis     %[8]s
   Stop      Ctrl-C
 
-`, took.Seconds(), s.URL, seed.Email, seed.Password, system.AdminEmail, s.AdminPassword, s.Dir, s.Redis)
+`, took.Seconds(), s.URL, seed.Email, seed.Password, system.AdminEmail, s.AdminPassword, s.Dir, s.Redis, traces)
 }

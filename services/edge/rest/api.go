@@ -152,9 +152,10 @@ func register[I, O any](a *api, op huma.Operation, do func(ctx context.Context, 
 	})
 }
 
-// report logs a failure that is ours.
+// report logs a failure that is ours, unless the service where it was born has.
 func (a *api) report(ctx context.Context, operation string, err error) {
 	switch {
+	case errs.From(err).Unwrap() == nil:
 	case errs.Is(err, errs.Internal):
 		a.log.ErrorContext(ctx, "request failed", "operation", operation, "error", err)
 	case errs.Is(err, errs.Unavailable, errs.DeadlineExceeded):
