@@ -92,7 +92,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keep(ctx)
-	res := s.execute(ctx, op)
+	res := s.answer(ctx, raw, op)
 	res.Extensions = costs(op, budget)
 	s.write(ctx, w, media, http.StatusOK, res)
 }

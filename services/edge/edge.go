@@ -85,10 +85,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, tasksConn.Close()) }()
 
+	places := newPlaces()
 	c := clients{
-		users:    usersv1.NewUsersServiceClient(usersConn),
-		projects: projectsv1.NewProjectsServiceClient(projectsConn),
-		tasks:    tasksv1.NewTasksServiceClient(tasksConn),
+		users:    usersv1.NewUsersServiceClient(watched{usersConn, places}),
+		projects: projectsv1.NewProjectsServiceClient(watched{projectsConn, places}),
+		tasks:    tasksv1.NewTasksServiceClient(watched{tasksConn, places}),
 	}
 	c.ended = auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
 		return c.users.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since}, grpc.WaitForReady(true))
@@ -109,6 +110,9 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	face := graph.Config{
 		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
 		Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
+	}
+	if c.answers != nil {
+		face.Answers = queries{c.answers}
 	}
 	if err := cfg.GraphQL.fill(&face, limits, redis); err != nil {
 		return err

@@ -105,3 +105,9 @@ func (a *Answers) present(ctx context.Context, tags []string) ([]string, error) 
 	}
 	return a.create(ctx, tags, versions)
 }
+
+// Collecting reports whether the answer of ctx may be kept, as far as is known.
+func Collecting(ctx context.Context) bool {
+	_, ok := ctx.Value(collectorKey{}).(*Collector)
+	return ok
+}
