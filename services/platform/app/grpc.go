@@ -21,6 +21,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
@@ -165,8 +166,9 @@ func (e Env) report(ctx context.Context, req any, info *grpc.UnaryServerInfo, ne
 	return nil, failure
 }
 
-// Dial opens a client to a service at host:port. Calls are spread over all its replicas, carry the caller's token,
-// have a deadline, and are tried again when the service could not be reached, if they only read.
+// Dial opens a client to a service at host:port, or at several of these, separated by commas. Calls are spread over all
+// its replicas, carry the caller's token, have a deadline, and are tried again when the service could not be reached, if
+// they only read.
 func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn, error) {
 	config, err := serviceConfig(services)
 	if err != nil {
@@ -189,8 +191,20 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(env.otelgrpc()...)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}
-	if env.DialTo != nil {
+	switch several := strings.Split(addr, ","); {
+	case len(several) > 1:
+		list := manual.NewBuilderWithScheme("list")
+		var state resolver.State
+		for _, one := range several {
+			state.Addresses = append(state.Addresses, resolver.Address{Addr: one})
+		}
+		list.InitialState(state)
+		target = "list:///" + several[0]
+		opts = append(opts, grpc.WithResolvers(list))
+	case env.DialTo != nil:
 		target = "passthrough:///" + addr
+	}
+	if env.DialTo != nil {
 		opts = append(opts, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			return env.DialTo(ctx, addr)
 		}))
