@@ -23,12 +23,12 @@ type history struct {
 
 // op is a read or a write of a register.
 type op struct {
-	client         int
-	write          bool
-	value          string // written or read
-	called, ended  int64  // nanoseconds since begin
-	unknown        bool   // a write that may or may not have happened, now or later
-	how            string // for people
+	client        int
+	write         bool
+	value         string // written or read
+	called, ended int64  // nanoseconds since begin
+	unknown       bool   // a write that may or may not have happened, now or later
+	how           string // for people
 }
 
 // life is a thing in a list.

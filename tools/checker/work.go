@@ -228,7 +228,9 @@ func (w *world) read(ctx context.Context, client int, r *rand.Rand) {
 func (w *world) queryTasks(ctx context.Context, door int, project int64) ([]thing, error) {
 	var got struct {
 		Data struct {
-			Project struct{ Tasks struct{ Nodes []struct{ Title string } } }
+			Project struct {
+				Tasks struct{ Nodes []struct{ Title string } }
+			}
 		}
 	}
 	_, err := w.call(ctx, door, w.owner, http.MethodPost, "/graphql",
