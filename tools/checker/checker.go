@@ -93,11 +93,8 @@ func (c *cluster) disturb(ctx context.Context, r *rand.Rand, now func() int64) (
 		default:
 			what, err = fmt.Sprintf("%s at %s is killed, and back after %v", n.name, n.listen, long), n.crash(ctx, long)
 		}
-		if ctx.Err() != nil {
-			break
-		}
 		done = append(done, fmt.Sprintf("%v %s", at, what))
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return done, fmt.Errorf("%s: %w", what, err)
 		}
 	}

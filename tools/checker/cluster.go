@@ -192,7 +192,7 @@ func freePorts(ctx context.Context, n int) (ports []string, err error) {
 }
 
 func (n *node) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(n.cluster.programs.Dir, n.name), args...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, filepath.Join(n.cluster.programs.Dir, n.name), args...)
 	cmd.Env = n.vars
 	cmd.WaitDelay = time.Second
 	return cmd

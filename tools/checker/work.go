@@ -40,10 +40,9 @@ type world struct {
 	owner, guest  person
 	project, list int64 // that of the registers, and that of the list
 	tasks         []int64
-	replicas      int
 }
 
-// unclear is a failure after which nobody knows what has happened.
+// errUnclear is a failure after which nobody knows what has happened.
 var errUnclear = errors.New("unclear")
 
 // call sends a request to a door, and reads a JSON answer. 4xx is a status and no error.
@@ -81,10 +80,10 @@ func (w *world) call(ctx context.Context, door int, as person, method, path, bod
 }
 
 // must is call for what has to succeed before the faults begin.
-func (w *world) must(ctx context.Context, as person, method, path, body string, into any) error {
-	status, err := w.call(ctx, 0, as, method, path, body, into)
+func (w *world) must(ctx context.Context, as person, path, body string, into any) error {
+	status, err := w.call(ctx, 0, as, http.MethodPost, path, body, into)
 	if err == nil && status >= http.StatusMultipleChoices {
-		err = fmt.Errorf("%s %s: %d", method, path, status)
+		err = fmt.Errorf("POST %s: %d", path, status)
 	}
 	return err
 }
@@ -105,7 +104,7 @@ func newWorld(ctx context.Context, doors []string) (*world, error) {
 		to   *person
 	}{{"owner", &w.owner}, {"guest", &w.guest}} {
 		account := fmt.Sprintf(`{"name": %q, "email": "%s@example.org", "password": %q}`, p.name, p.name, password)
-		if err := w.must(ctx, person{}, http.MethodPost, "/api/auth/register/", account, nil); err != nil {
+		if err := w.must(ctx, person{}, "/api/auth/register/", account, nil); err != nil {
 			return nil, err
 		}
 		var got struct {
@@ -113,14 +112,14 @@ func newWorld(ctx context.Context, doors []string) (*world, error) {
 			User        thing
 		}
 		login := fmt.Sprintf(`{"email": "%s@example.org", "password": %q}`, p.name, password)
-		if err := w.must(ctx, person{}, http.MethodPost, "/api/auth/login/", login, &got); err != nil {
+		if err := w.must(ctx, person{}, "/api/auth/login/", login, &got); err != nil {
 			return nil, err
 		}
 		*p.to = person{got.User.ID, got.AccessToken}
 	}
 	for _, id := range []*int64{&w.project, &w.list} {
 		var got thing
-		if err := w.must(ctx, w.owner, http.MethodPost, "/api/projects/", `{"name": "Checked"}`, &got); err != nil {
+		if err := w.must(ctx, w.owner, "/api/projects/", `{"name": "Checked"}`, &got); err != nil {
 			return nil, err
 		}
 		*id = got.ID
@@ -129,7 +128,7 @@ func newWorld(ctx context.Context, doors []string) (*world, error) {
 		value := fmt.Sprintf("r%d first", i)
 		var got thing
 		called := w.history.now()
-		if err := w.must(ctx, w.owner, http.MethodPost, fmt.Sprintf("/api/projects/%d/tasks/", w.project),
+		if err := w.must(ctx, w.owner, fmt.Sprintf("/api/projects/%d/tasks/", w.project),
 			fmt.Sprintf(`{"title": %q}`, value), &got); err != nil {
 			return nil, err
 		}

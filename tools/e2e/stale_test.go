@@ -15,7 +15,7 @@ func seeds(t *testing.T) (all []uint64) {
 	t.Helper()
 	text := os.Getenv("TRACKWAY_CHECKER_SEEDS")
 	if text == "" {
-		now := uint64(time.Now().UnixNano()) //nolint:gosec // after 1970
+		now := uint64(time.Now().UnixNano())
 		return []uint64{now, now + 1}
 	}
 	number := func(s string) uint64 {
@@ -49,7 +49,7 @@ func check(t *testing.T, programs checker.Programs, o checker.Options) *checker.
 }
 
 // Whatever happens to Redis and to the services, no answer is older than a write that was acknowledged before.
-func TestNoAnswerIsStaleWhateverFails(t *testing.T) {
+func TestNoAnswerIsStaleWhateverFails(t *testing.T) { //nolint:paralleltest // it takes the whole machine
 	programs, err := checker.Build(t.Context(), t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestNoAnswerIsStaleWhateverFails(t *testing.T) {
 }
 
 // Without what keeps answers from being stale the checker finds some that are.
-func TestTheCheckerFindsStaleAnswers(t *testing.T) {
+func TestTheCheckerFindsStaleAnswers(t *testing.T) { //nolint:paralleltest // see above
 	programs, err := checker.Build(t.Context(), t.TempDir(), "trackway_nobump")
 	if err != nil {
 		t.Fatal(err)
