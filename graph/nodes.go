@@ -31,6 +31,8 @@ func (r *resolver) nodes(ctx context.Context, ids []*relay.ID) ([]relay.Node, er
 			load = r.comments.load
 		case relay.Member:
 			return nil, errs.New(errs.Invalid, "Members are not nodes: ask their project for them.")
+		case relay.Invitation:
+			return nil, errs.New(errs.Invalid, "Invitations are not nodes: ask for their project's.")
 		case relay.Token:
 			return nil, errs.New(errs.Invalid, "Personal access tokens are not nodes: ask for yours.")
 		default:

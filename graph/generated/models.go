@@ -16,6 +16,27 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
+// The invitation to accept.
+type AcceptInvitationInput struct {
+	// What the link in the mail has behind token=.
+	Token string `json:"token"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the invitation.
+type AcceptInvitationPayload struct {
+	// The caller as a member; null when the change was not made.
+	Member *projectsv1.Member `json:"member,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // Who joins which project.
 type AddMemberInput struct {
 	// The project's id.
@@ -91,6 +112,31 @@ type CreateCommentPayload struct {
 	Comment *tasksv1.Comment `json:"comment,omitempty"`
 	// The comment as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
 	CommentEdge *relay.Edge[*tasksv1.Comment] `json:"commentEdge,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The invitation to mail.
+type CreateInvitationInput struct {
+	// The project's id.
+	ProjectID relay.ID `json:"projectId"`
+	// Whom to invite: an e-mail address.
+	Email string `json:"email"`
+	// MEMBER when absent; no more than the inviter's own role, and never OWNER.
+	Role *projectsv1.Role `json:"role,omitempty"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the invitation.
+type CreateInvitationPayload struct {
+	// The invitation; null when the change was not made.
+	Invitation *projectsv1.Invitation `json:"invitation,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -661,6 +707,29 @@ type RestoreTaskPayload struct {
 	Task *tasksv1.Task `json:"task,omitempty"`
 	// The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
 	TaskEdge *relay.Edge[*tasksv1.Task] `json:"taskEdge,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The invitation to end.
+type RevokeInvitationInput struct {
+	// The project's id.
+	ProjectID relay.ID `json:"projectId"`
+	// The invitation's id.
+	ID relay.ID `json:"id"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of the invitation.
+type RevokeInvitationPayload struct {
+	// The global id of the invitation that ended; null when none did.
+	RevokedInvitationID *relay.ID `json:"revokedInvitationId,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.

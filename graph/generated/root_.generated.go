@@ -55,11 +55,13 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
 		return graphql.NewInputUnmarshalerIndex(
+			graphql.NewInputUnmarshaler("AcceptInvitationInput", ec.unmarshalInputAcceptInvitationInput),
 			graphql.NewInputUnmarshaler("AddMemberInput", ec.unmarshalInputAddMemberInput),
 			graphql.NewInputUnmarshaler("ChangePasswordInput", ec.unmarshalInputChangePasswordInput),
 			graphql.NewInputUnmarshaler("CommentFilter", ec.unmarshalInputCommentFilter),
 			graphql.NewInputUnmarshaler("CommentOrder", ec.unmarshalInputCommentOrder),
 			graphql.NewInputUnmarshaler("CreateCommentInput", ec.unmarshalInputCreateCommentInput),
+			graphql.NewInputUnmarshaler("CreateInvitationInput", ec.unmarshalInputCreateInvitationInput),
 			graphql.NewInputUnmarshaler("CreatePersonalAccessTokenInput", ec.unmarshalInputCreatePersonalAccessTokenInput),
 			graphql.NewInputUnmarshaler("CreateProjectInput", ec.unmarshalInputCreateProjectInput),
 			graphql.NewInputUnmarshaler("CreateTaskInput", ec.unmarshalInputCreateTaskInput),
@@ -86,6 +88,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("RestoreCommentInput", ec.unmarshalInputRestoreCommentInput),
 			graphql.NewInputUnmarshaler("RestoreProjectInput", ec.unmarshalInputRestoreProjectInput),
 			graphql.NewInputUnmarshaler("RestoreTaskInput", ec.unmarshalInputRestoreTaskInput),
+			graphql.NewInputUnmarshaler("RevokeInvitationInput", ec.unmarshalInputRevokeInvitationInput),
 			graphql.NewInputUnmarshaler("TaskChange", ec.unmarshalInputTaskChange),
 			graphql.NewInputUnmarshaler("TaskFilter", ec.unmarshalInputTaskFilter),
 			graphql.NewInputUnmarshaler("TaskOrder", ec.unmarshalInputTaskOrder),
@@ -391,6 +394,134 @@ type RestoreCommentPayload {
   comment: Comment
   "The comment as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
   commentEdge: CommentEdge
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+`, BuiltIn: false},
+	{Name: "../schema/invitation.graphqls", Input: `"Asks the reader of a mailbox to join a project."
+type Invitation {
+  "The global id. Invitations are reached through their project, not through ` + "`" + `node` + "`" + `."
+  id: ID!
+  "The id that the REST API uses."
+  databaseId: Int64!
+  "When it was made."
+  createdAt: DateTime!
+  "Until when it can be accepted."
+  expiresAt: DateTime!
+  "The id of the project, as the REST API uses it."
+  projectId: Int64!
+  "Where it was mailed."
+  email: String!
+  "What whoever accepts it may do in the project."
+  role: ProjectRole!
+  "The id of the user who invites, as the REST API uses it."
+  inviterId: Int64!
+}
+
+extend type Query {
+  "The invitations to a project that can still be accepted, the newest first; at most 200. For those who manage members."
+  invitations(
+    "The project's id."
+    projectId: ID!
+  ): [Invitation!]
+  "One invitation that can still be accepted."
+  invitation(
+    "The project's id."
+    projectId: ID!
+    "The invitation's id."
+    id: ID!
+  ): Invitation
+}
+
+extend type Mutation {
+  "Mails a link to a project that works once, for a week. One to the same address that is still open ends."
+  createInvitation(
+    "What to do."
+    input: CreateInvitationInput!
+  ): CreateInvitationPayload
+  "Makes the link of an invitation work no more."
+  revokeInvitation(
+    "What to do."
+    input: RevokeInvitationInput!
+  ): RevokeInvitationPayload
+  "Makes the caller a member, whose account must have the address that was invited."
+  acceptInvitation(
+    "What to do."
+    input: AcceptInvitationInput!
+  ): AcceptInvitationPayload
+}
+
+"The invitation to mail."
+input CreateInvitationInput {
+  "The project's id."
+  projectId: ID!
+  "Whom to invite: an e-mail address."
+  email: String!
+  "MEMBER when absent; no more than the inviter's own role, and never OWNER."
+  role: ProjectRole
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the invitation."
+type CreateInvitationPayload {
+  "The invitation; null when the change was not made."
+  invitation: Invitation
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The invitation to end."
+input RevokeInvitationInput {
+  "The project's id."
+  projectId: ID!
+  "The invitation's id."
+  id: ID!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the invitation."
+type RevokeInvitationPayload {
+  "The global id of the invitation that ended; null when none did."
+  revokedInvitationId: ID
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The invitation to accept."
+input AcceptInvitationInput {
+  "What the link in the mail has behind token=."
+  token: String!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of the invitation."
+type AcceptInvitationPayload {
+  "The caller as a member; null when the change was not made."
+  member: Member
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -2048,6 +2179,18 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
 
+func (ec *executionContext) childFields_AcceptInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "member":
+		return ec.fieldContext_AcceptInvitationPayload_member(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_AcceptInvitationPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_AcceptInvitationPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AcceptInvitationPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_AddMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "member":
@@ -2132,6 +2275,18 @@ func (ec *executionContext) childFields_CreateCommentPayload(ctx context.Context
 		return ec.fieldContext_CreateCommentPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateCommentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "invitation":
+		return ec.fieldContext_CreateInvitationPayload_invitation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateInvitationPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_CreateInvitationPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateInvitationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreatePersonalAccessTokenPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2282,6 +2437,28 @@ func (ec *executionContext) childFields_EndSessionsPayload(ctx context.Context, 
 		return ec.fieldContext_EndSessionsPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type EndSessionsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Invitation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Invitation_id(ctx, field)
+	case "databaseId":
+		return ec.fieldContext_Invitation_databaseId(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Invitation_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_Invitation_expiresAt(ctx, field)
+	case "projectId":
+		return ec.fieldContext_Invitation_projectId(ctx, field)
+	case "email":
+		return ec.fieldContext_Invitation_email(ctx, field)
+	case "role":
+		return ec.fieldContext_Invitation_role(ctx, field)
+	case "inviterId":
+		return ec.fieldContext_Invitation_inviterId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Invitation", field.Name)
 }
 
 func (ec *executionContext) childFields_LoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2538,6 +2715,18 @@ func (ec *executionContext) childFields_RestoreTaskPayload(ctx context.Context, 
 		return ec.fieldContext_RestoreTaskPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RestoreTaskPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "revokedInvitationId":
+		return ec.fieldContext_RevokeInvitationPayload_revokedInvitationId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RevokeInvitationPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RevokeInvitationPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeInvitationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -14,12 +14,13 @@ import (
 
 // The types that global ids name.
 const (
-	User    = "User"
-	Project = "Project"
-	Member  = "Member"
-	Task    = "Task"
-	Comment = "Comment"
-	Token   = "PersonalAccessToken"
+	User       = "User"
+	Project    = "Project"
+	Member     = "Member"
+	Task       = "Task"
+	Comment    = "Comment"
+	Token      = "PersonalAccessToken"
+	Invitation = "Invitation"
 )
 
 // ID is a value of the GraphQL type ID: a global id, or the plain integer that the REST API uses.
@@ -47,7 +48,7 @@ func ParseID(s string) (ID, error) {
 	if err == nil {
 		typ, digits, _ := strings.Cut(string(text), ":")
 		switch typ {
-		case User, Project, Member, Task, Comment, Token:
+		case User, Project, Member, Task, Comment, Token, Invitation:
 			if key, ok := parseKey(digits); ok {
 				return ID{typ, key}, nil
 			}

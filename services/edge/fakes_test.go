@@ -390,6 +390,33 @@ func (*services) UpdateMember(context.Context, *projectsv1.UpdateMemberRequest) 
 	return fakeMember(), nil
 }
 
+func fakeInvitation() *projectsv1.Invitation {
+	return &projectsv1.Invitation{
+		Id: 1, Version: 1, CreatedAt: when(), ExpiresAt: when(), ProjectId: 1, Email: "ada@example.com",
+		Role: projectsv1.Role_ROLE_MEMBER, InviterId: 1,
+	}
+}
+
+func (*services) CreateInvitation(context.Context, *projectsv1.CreateInvitationRequest) (*projectsv1.Invitation, error) {
+	return fakeInvitation(), nil
+}
+
+func (*services) GetInvitation(context.Context, *projectsv1.GetInvitationRequest) (*projectsv1.Invitation, error) {
+	return fakeInvitation(), nil
+}
+
+func (*services) ListInvitations(context.Context, *projectsv1.ListInvitationsRequest) (*projectsv1.ListInvitationsResponse, error) {
+	return &projectsv1.ListInvitationsResponse{Invitations: []*projectsv1.Invitation{fakeInvitation()}}, nil
+}
+
+func (*services) DeleteInvitation(context.Context, *projectsv1.DeleteInvitationRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (*services) AcceptInvitation(context.Context, *projectsv1.AcceptInvitationRequest) (*projectsv1.Member, error) {
+	return fakeMember(), nil
+}
+
 func (*services) DeleteMember(context.Context, *projectsv1.DeleteMemberRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
 }

@@ -89,7 +89,7 @@ func (w *world) operations() []operation {
 	for _, template := range slices.Sorted(maps.Keys(d.Paths)) {
 		for _, method := range slices.Sorted(maps.Keys(d.Paths[template])) {
 			o := operation{described: d.Paths[template][method], method: strings.ToUpper(method), template: template}
-			o.path = strings.NewReplacer("{id}", "1", "{user_id}", "2",
+			o.path = strings.NewReplacer("{id}", "1", "{user_id}", "2", "{invitation_id}", "1",
 				"{session_id}", "8e03978e-40d5-43e8-bc93-6894a57f9324").Replace(template)
 			if o.RequestBody != nil {
 				o.fields = d.resolve(o.RequestBody.Content["application/json"].Schema).Properties
@@ -207,7 +207,8 @@ func (o *operation) mistakes(valid string) []bad {
 	if strings.Contains(o.template, "{id}") {
 		for _, id := range []string{"abc", "0", "-1", "1.5", "9223372036854775808", "%00", "1e3", "%FF", " 1"} {
 			path := strings.Replace(o.template, "{id}", strings.ReplaceAll(id, " ", "%20"), 1)
-			list = append(list, bad{"the id " + id, strings.Replace(path, "{user_id}", "2", 1), nil, nil, 400})
+			path = strings.NewReplacer("{user_id}", "2", "{invitation_id}", "1").Replace(path)
+			list = append(list, bad{"the id " + id, path, nil, nil, 400})
 		}
 	}
 	for _, p := range o.Parameters {

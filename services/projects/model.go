@@ -114,6 +114,42 @@ func (m *member) event(happened string) events.Event {
 	}
 }
 
+// invitation is a row of invitations.
+type invitation struct {
+	bun.BaseModel `bun:"table:invitations,alias:i"`
+
+	ID         int64     `bun:",pk,autoincrement"`
+	Version    int64     `bun:",nullzero,default:1"`
+	CreatedAt  time.Time `bun:",nullzero,default:now()"`
+	UpdatedAt  time.Time `bun:",nullzero,default:now()"`
+	ExpiresAt  time.Time
+	ProjectID  int64
+	Email      string
+	Role       auth.Role
+	InviterID  int64
+	Hash       []byte
+	AcceptedAt time.Time `bun:",nullzero"`
+	AcceptedBy int64     `bun:",nullzero"`
+	RevokedAt  time.Time `bun:",nullzero"`
+}
+
+func (i *invitation) proto() *projectsv1.Invitation {
+	return &projectsv1.Invitation{
+		Id: i.ID, Version: i.Version, CreatedAt: timestamppb.New(i.CreatedAt), ExpiresAt: timestamppb.New(i.ExpiresAt),
+		ProjectId: i.ProjectID, Email: i.Email, Role: projectsv1.Role(i.Role), InviterId: i.InviterID,
+	}
+}
+
+// event is what happened to the invitation: "created", "accepted" or "revoked". Whom it was sent to is for those who
+// manage members, and events are for all of them.
+func (i *invitation) event(happened string) events.Event {
+	payload := i.proto()
+	payload.Email = ""
+	return events.Event{
+		Type: "invitation." + happened, SubjectID: i.ID, ProjectID: i.ProjectID, Version: i.Version, Payload: payload,
+	}
+}
+
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
@@ -30,12 +31,13 @@ type Config struct {
 	Redis    cache.Config
 	Events   events.Config
 	Auth     auth.Config
+	Mail     mail.Config
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 }
 
 // Migrate brings the database up to date.
 func Migrate(ctx context.Context, cfg Config, _ app.Env) error {
-	return postgres.Migrate(ctx, cfg.Postgres.URL, append(write.Migrations(), postgres.MigrationFiles(migrations))...)
+	return postgres.Migrate(ctx, cfg.Postgres.URL, append(write.Migrations(), mail.Migrations(), postgres.MigrationFiles(migrations))...)
 }
 
 // Run serves until ctx ends.
@@ -61,6 +63,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 
+	outbox, err := mail.New(cfg.Mail, env)
+	if err != nil {
+		return err
+	}
 	users := usersv1.NewUsersServiceClient(conn)
 	ended := auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
 		return users.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since}, grpc.WaitForReady(true))
@@ -71,12 +77,13 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}), ended)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(s *grpc.Server) {
-			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, users: users})
+			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, users: users, mail: cfg.Mail})
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
+			func(ctx context.Context) { outbox.Run(ctx, db) },
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
 			func(ctx context.Context) { cache.Keep(ctx, "projects", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },

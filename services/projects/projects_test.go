@@ -58,7 +58,7 @@ func (u users) GetUser(_ context.Context, req *usersv1.GetUserRequest) (*usersv1
 	if req.GetId() >= nobody {
 		return nil, errs.Missing("user")
 	}
-	return &usersv1.User{Id: req.GetId()}, nil
+	return &usersv1.User{Id: req.GetId(), Name: "Somebody", Email: new(fmt.Sprintf("user%d@example.org", req.GetId()))}, nil
 }
 
 // suite is the service on a database of its own.

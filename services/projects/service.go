@@ -12,6 +12,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/write"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -31,6 +32,7 @@ type service struct {
 
 	store store
 	users userGetter
+	mail  mail.Config
 }
 
 // userGetter is what the service needs of the users service.

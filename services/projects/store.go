@@ -2,6 +2,7 @@ package projects
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -9,6 +10,9 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -202,8 +206,17 @@ func (s store) createMember(ctx context.Context, m *member) error {
 // updateMember writes the member's role over the version it was read at, or is write.ErrRaced.
 func (s store) updateMember(ctx context.Context, m *member) error {
 	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := setRole(ctx, tx, m)
-		return write.Changed(m.proto(), m.event("updated")), err
+		if err := setRole(ctx, tx, m); err != nil {
+			return write.Change{}, err
+		}
+		var ended []events.Event
+		if !m.Role.Allows(auth.ManageMembers) {
+			var err error
+			if ended, err = revokeOf(ctx, tx, m); err != nil {
+				return write.Change{}, err
+			}
+		}
+		return write.Changed(m.proto(), append(ended, m.event("updated"))...), nil
 	})
 }
 
@@ -241,8 +254,133 @@ func (s store) transfer(ctx context.Context, p *project, from, to *member) error
 // removeMember takes the member out at the version it was read at, or is write.ErrRaced.
 func (s store) removeMember(ctx context.Context, m *member) error {
 	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewDelete().Model(m).Where("id = ? AND version = ?", m.ID, m.Version))
+		if err := write.Row(ctx, tx.NewDelete().Model(m).Where("id = ? AND version = ?", m.ID, m.Version)); err != nil {
+			return write.Change{}, err
+		}
+		ended, err := revokeOf(ctx, tx, m)
 		m.Version++ // the deletion is a change of its own
-		return write.Changed(&emptypb.Empty{}, m.event("deleted")), err
+		return write.Changed(&emptypb.Empty{}, append(ended, m.event("deleted"))...), err
+	})
+}
+
+// open are invitations that can still be accepted, or revoked.
+const open = "i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now()"
+
+// maxInvitations is how many open invitations of a project are given.
+const maxInvitations = 200
+
+// invitation gives an open invitation to a project.
+func (s store) invitation(ctx context.Context, projectID, id int64) (*invitation, error) {
+	i := new(invitation)
+	err := s.db.NewSelect().Model(i).Where("i.project_id = ? AND i.id = ?", projectID, id).Where(open).Scan(ctx)
+	return i, postgres.Error(err, "invitation")
+}
+
+// invitations gives the open invitations to a project.
+func (s store) invitations(ctx context.Context, projectID int64) ([]*invitation, error) {
+	var all []*invitation
+	err := s.db.NewSelect().Model(&all).Where("i.project_id = ?", projectID).Where(open).
+		OrderExpr("i.id DESC").Limit(maxInvitations).Scan(ctx)
+	return all, postgres.Error(err, "invitation")
+}
+
+// invitationByHash gives an invitation to a project that is not deleted, open or not.
+func (s store) invitationByHash(ctx context.Context, hash []byte) (*invitation, error) {
+	i := new(invitation)
+	err := s.db.NewSelect().Model(i).
+		Join("JOIN projects AS p ON p.id = i.project_id AND p.deleted_at IS NULL").
+		Where("i.hash = ?", hash).Scan(ctx)
+	return i, postgres.Error(err, "invitation")
+}
+
+// createInvitation adds the invitation, ends what the address had been sent for the project before, and queues the mail;
+// or is RateLimited.
+func (s store) createInvitation(ctx context.Context, i *invitation, m mail.Message) error {
+	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		// One inviter's come one after the other, and one address', so that they can be counted.
+		var anHour, toOne, mails int
+		_, err := tx.NewRaw("SELECT pg_advisory_xact_lock(hashtextextended('invitations by', ?)), "+
+			"pg_advisory_xact_lock(hashtextextended('invitations to ' || lower(?), 0))", i.InviterID, i.Email).Exec(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		err = tx.NewRaw(`SELECT
+			(SELECT count(*) FROM invitations WHERE inviter_id = ? AND created_at > now() - interval '1 hour'),
+			(SELECT count(*) FROM invitations WHERE lower(email) = lower(?) AND inviter_id = ? AND created_at > now() - interval '1 day'),
+			(SELECT count(*) FROM invitations WHERE lower(email) = lower(?) AND created_at > now() - interval '1 day')`,
+			i.InviterID, i.Email, i.InviterID, i.Email).Scan(ctx, &anHour, &toOne, &mails)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if anHour >= invitationsAnHour || toOne >= invitationsToOne {
+			e := errs.New(errs.RateLimited, "You have sent too many invitations. Try again later.")
+			e.Retry = time.Hour
+			return write.Change{}, e
+		}
+		happened, err := revokeWhere(ctx, tx, "i.project_id = ? AND lower(i.email) = lower(?)", i.ProjectID, i.Email)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if _, err := tx.NewInsert().Model(i).Returning(made).Exec(ctx); err != nil {
+			return write.Change{}, err
+		}
+		if mails < mailsToOne {
+			if err := mail.Queue(ctx, tx, m); err != nil {
+				return write.Change{}, err
+			}
+		}
+		return write.Changed(i.proto(), append(happened, i.event("created"))...), nil
+	})
+}
+
+// revokeInvitation ends an open invitation, or is write.ErrRaced.
+func (s store) revokeInvitation(ctx context.Context, i *invitation) error {
+	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		happened, err := revokeWhere(ctx, tx, "i.project_id = ? AND i.id = ?", i.ProjectID, i.ID)
+		if err == nil && len(happened) == 0 {
+			err = write.ErrRaced
+		}
+		return write.Changed(&emptypb.Empty{}, happened...), err
+	})
+}
+
+// revokeWhere ends those invitations that have neither been accepted nor revoked.
+func revokeWhere(ctx context.Context, tx bun.Tx, where string, args ...any) ([]events.Event, error) {
+	var ended []*invitation
+	_, err := tx.NewUpdate().Model(&ended).
+		Set("version = version + 1, updated_at = now(), revoked_at = now()").
+		Where("i.accepted_at IS NULL AND i.revoked_at IS NULL").Where(where, args...).
+		Returning("*").Exec(ctx)
+	happened := make([]events.Event, 0, len(ended))
+	for _, i := range ended {
+		happened = append(happened, i.event("revoked"))
+	}
+	return happened, err
+}
+
+// revokeOf ends the invitations of a member who may not invite any more.
+func revokeOf(ctx context.Context, tx bun.Tx, m *member) ([]events.Event, error) {
+	return revokeWhere(ctx, tx, "i.project_id = ? AND i.inviter_id = ?", m.ProjectID, m.UserID)
+}
+
+// acceptInvitation uses the invitation up, and adds the member.
+func (s store) acceptInvitation(ctx context.Context, i *invitation, m *member) error {
+	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		i.AcceptedBy = m.UserID
+		err := write.Row(ctx, tx.NewUpdate().Model(i).
+			Column("accepted_by").
+			Set("version = version + 1, updated_at = now(), accepted_at = now()").
+			Where("i.project_id = ? AND i.id = ?", i.ProjectID, i.ID).Where(open).
+			Returning(moved))
+		if errors.Is(err, write.ErrRaced) {
+			err = errs.New(errs.Conflict, "The invitation has just been used or ended.")
+		}
+		if err != nil {
+			return write.Change{}, err
+		}
+		if _, err := tx.NewInsert().Model(m).Returning(made).Exec(ctx); err != nil {
+			return write.Change{}, err
+		}
+		return write.Changed(m.proto(), m.event("created"), i.event("accepted")), nil
 	})
 }

@@ -78,6 +78,9 @@ func newLeaks(tb testing.TB) *leaks {
 	if l.hidden, err = here.scene(tb.Context(), places()[0], here.owner); err != nil {
 		tb.Fatal(err)
 	}
+	if err := invite(tb.Context(), here, l.hidden); err != nil {
+		tb.Fatal(err)
+	}
 	for range 5 { // so that there is something to be counted
 		_, err := here.tasks.CreateTask(here.as(tb.Context(), here.owner), &tasksv1.CreateTaskRequest{
 			ProjectId: l.hidden.id("project"), Title: "Zeppelin", ParentId: new(l.hidden.id("task")),
@@ -105,7 +108,7 @@ func newLeaks(tb testing.TB) *leaks {
 	l.hidden["own_task"], l.hidden["own_project"] = mine.GetId(), mine.GetProjectId()
 	l.hidden["both"] = []any{l.hidden["global"], relay.ID{Type: relay.Task, Key: mine.GetId()}.String()}
 	l.none, l.nothing = maps.Clone(l.hidden), maps.Clone(l.hidden)
-	for _, name := range []string{"project", "task", "first", "comment", "other"} {
+	for _, name := range []string{"project", "task", "first", "comment", "other", "invitation"} {
 		l.none[name], l.nothing[name] = l.hidden.id(name)+never, l.hidden.id(name)+2*never
 	}
 	l.hidden["search_task"], l.none["search_task"] = "Zeppelin", "Dirigible"

@@ -241,7 +241,7 @@ func (g graphField) writes() bool { return g.root == "Mutation" }
 
 func (g graphField) request(ctx context.Context, base string, s scene, with want) (*http.Request, error) {
 	noun := ""
-	for _, of := range []string{"project", "task", "comment", "user", "session"} { // updateTasks is about tasks
+	for _, of := range []string{"project", "task", "comment", "user", "session", "invitation"} { // updateTasks is about tasks
 		if strings.Contains(strings.ToLower(g.field.Type.Name()), of) {
 			noun = of
 		}

@@ -256,6 +256,25 @@ func table() []row {
 			rule: then(read, isMember, notOwner), with: want{"user_id": from("caller")},
 		},
 
+		// Invitations.
+		{rest: "listInvitations", graphql: "Query.invitations", rpcs: "ListInvitations", rule: takes(auth.ManageMembers)},
+		{
+			rest: "createInvitation", graphql: "Mutation.createInvitation", rpcs: "CreateInvitation",
+			rule: takes(auth.ManageMembers),
+		},
+		{
+			rest: "getInvitation", graphql: "Query.invitation", rpcs: "GetInvitation", rule: takes(auth.ManageMembers),
+			before: invite,
+		},
+		{
+			rest: "deleteInvitation", graphql: "Mutation.revokeInvitation", rpcs: "DeleteInvitation",
+			rule: takes(auth.ManageMembers), before: invite,
+		},
+		{ // Who may accept it is in the mail; services/projects tests that.
+			rest: "acceptInvitation", graphql: "Mutation.acceptInvitation", rpcs: "AcceptInvitation", anywhere: true,
+			rule: always(errs.Invalid), with: want{"token": "made-up"},
+		},
+
 		// Tasks.
 		{rest: "listTasks", rpcs: "ListTasks", graphql: "Query.tasks", anywhere: true, rule: anybody},
 		{about: "of a project", rest: "listTasks", rpcs: "ListTasks", rule: read, with: want{"project": from("project")}},
@@ -329,4 +348,13 @@ func table() []row {
 			},
 		},
 	}
+}
+
+// invite invites somebody, in the name of the project's admin.
+func invite(ctx context.Context, w *world, s scene) error {
+	i, err := w.projects.CreateInvitation(w.as(ctx, w.manager), &projectsv1.CreateInvitationRequest{
+		ProjectId: s.id("project"), Email: w.email("invited"),
+	})
+	s["invitation"] = i.GetId()
+	return err
 }

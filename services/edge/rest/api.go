@@ -53,6 +53,7 @@ func Register(mux Mux, cfg Config) []byte {
 	a.registerUsers()
 	a.registerProjects()
 	a.registerMembers()
+	a.registerInvitations()
 	a.registerTasks()
 	a.registerBulk()
 	a.registerComments()

@@ -157,9 +157,11 @@ var scopes = func() map[string][]Scope {
 	rows(users, "CreateUser UpdateUser", WriteUsersScope)
 	rows(users, `DeleteUser Logout ChangePassword ListSessions DeleteSession DeleteSessions
 		CreateToken GetToken ListTokens DeleteToken`)
-	rows(projects, "GetProject BatchGetProjects ListProjects GetMember ListMembers BatchListMembers", ReadProjectsScope)
-	rows(projects, "CreateProject UpdateProject DeleteProject RestoreProject CreateMember UpdateMember DeleteMember",
-		WriteProjectsScope)
+	rows(projects, `GetProject BatchGetProjects ListProjects GetMember ListMembers BatchListMembers
+		GetInvitation ListInvitations`, ReadProjectsScope)
+	rows(projects, "CreateProject UpdateProject DeleteProject RestoreProject CreateMember UpdateMember DeleteMember "+
+		"CreateInvitation DeleteInvitation", WriteProjectsScope)
+	rows(projects, "AcceptInvitation")
 	rows(projects, "BatchGetAccess ListAccess", Scopes()...) // how every other service finds out what the caller may
 	rows(tasks, "GetTask BatchGetTasks ListTasks BatchListTasks BatchListSubtasks", ReadTasksScope)
 	rows(tasks, "CreateTask UpdateTask DeleteTask RestoreTask MoveTask BatchCreateTasks BatchUpdateTasks", WriteTasksScope)

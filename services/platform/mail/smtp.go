@@ -20,7 +20,13 @@ import (
 type Config struct {
 	URL      string `env:"MAIL_URL" doc:"How mail is sent: smtp://user@host:587 (STARTTLS), smtps://user@host:465, or console: to print it; none is sent when it is empty"`
 	Password string `env:"MAIL_PASSWORD_FILE" doc:"File with the password of the user of MAIL_URL"`
+	AppURL   string `env:"APP_URL" envDefault:"http://localhost:8080" doc:"Public URL of the web app, which the links in mail lead to"`
 	From     string `env:"MAIL_FROM" envDefault:"Trackway <trackway@localhost>" doc:"Who mail comes from"`
+}
+
+// Link is a page of the web app that is given a secret, which stays out of what servers log: it is behind the #.
+func (c Config) Link(page, secret string) string {
+	return strings.TrimRight(c.AppURL, "/") + "/" + page + "#token=" + secret
 }
 
 // The ports of submission, with STARTTLS and within TLS (RFC 8314).

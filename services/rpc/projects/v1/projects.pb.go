@@ -1391,6 +1391,407 @@ func (x *DeleteMemberRequest) GetExpectedVersion() int64 {
 	return 0
 }
 
+// Invitation asks the reader of a mailbox to join a project. It is open until it is accepted, ended or expired.
+type Invitation struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Version   int64                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ProjectId int64                  `protobuf:"varint,5,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// Absent in events.
+	Email string `protobuf:"bytes,6,opt,name=email,proto3" json:"email,omitempty"`
+	Role  Role   `protobuf:"varint,7,opt,name=role,proto3,enum=projects.v1.Role" json:"role,omitempty"`
+	// The user who invites.
+	InviterId     int64 `protobuf:"varint,8,opt,name=inviter_id,json=inviterId,proto3" json:"inviter_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Invitation) Reset() {
+	*x = Invitation{}
+	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Invitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Invitation) ProtoMessage() {}
+
+func (x *Invitation) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
+func (*Invitation) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Invitation) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Invitation) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Invitation) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Invitation) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Invitation) GetProjectId() int64 {
+	if x != nil {
+		return x.ProjectId
+	}
+	return 0
+}
+
+func (x *Invitation) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *Invitation) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Invitation) GetInviterId() int64 {
+	if x != nil {
+		return x.InviterId
+	}
+	return 0
+}
+
+type CreateInvitationRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Email     string                 `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// ROLE_MEMBER when unspecified; never ROLE_OWNER.
+	Role          Role `protobuf:"varint,3,opt,name=role,proto3,enum=projects.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateInvitationRequest) Reset() {
+	*x = CreateInvitationRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateInvitationRequest) ProtoMessage() {}
+
+func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateInvitationRequest.ProtoReflect.Descriptor instead.
+func (*CreateInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CreateInvitationRequest) GetProjectId() int64 {
+	if x != nil {
+		return x.ProjectId
+	}
+	return 0
+}
+
+func (x *CreateInvitationRequest) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *CreateInvitationRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+type GetInvitationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId     int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Id            int64                  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInvitationRequest) Reset() {
+	*x = GetInvitationRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInvitationRequest) ProtoMessage() {}
+
+func (x *GetInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInvitationRequest.ProtoReflect.Descriptor instead.
+func (*GetInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetInvitationRequest) GetProjectId() int64 {
+	if x != nil {
+		return x.ProjectId
+	}
+	return 0
+}
+
+func (x *GetInvitationRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type ListInvitationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId     int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInvitationsRequest) Reset() {
+	*x = ListInvitationsRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInvitationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInvitationsRequest) ProtoMessage() {}
+
+func (x *ListInvitationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInvitationsRequest.ProtoReflect.Descriptor instead.
+func (*ListInvitationsRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListInvitationsRequest) GetProjectId() int64 {
+	if x != nil {
+		return x.ProjectId
+	}
+	return 0
+}
+
+type ListInvitationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Invitations   []*Invitation          `protobuf:"bytes,1,rep,name=invitations,proto3" json:"invitations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInvitationsResponse) Reset() {
+	*x = ListInvitationsResponse{}
+	mi := &file_projects_v1_projects_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInvitationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInvitationsResponse) ProtoMessage() {}
+
+func (x *ListInvitationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInvitationsResponse.ProtoReflect.Descriptor instead.
+func (*ListInvitationsResponse) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListInvitationsResponse) GetInvitations() []*Invitation {
+	if x != nil {
+		return x.Invitations
+	}
+	return nil
+}
+
+type DeleteInvitationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId     int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Id            int64                  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteInvitationRequest) Reset() {
+	*x = DeleteInvitationRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteInvitationRequest) ProtoMessage() {}
+
+func (x *DeleteInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteInvitationRequest.ProtoReflect.Descriptor instead.
+func (*DeleteInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DeleteInvitationRequest) GetProjectId() int64 {
+	if x != nil {
+		return x.ProjectId
+	}
+	return 0
+}
+
+func (x *DeleteInvitationRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type AcceptInvitationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the mailed link holds.
+	Token         string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptInvitationRequest) Reset() {
+	*x = AcceptInvitationRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptInvitationRequest) ProtoMessage() {}
+
+func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptInvitationRequest.ProtoReflect.Descriptor instead.
+func (*AcceptInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AcceptInvitationRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 type BatchGetAccessRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000.
@@ -1403,7 +1804,7 @@ type BatchGetAccessRequest struct {
 
 func (x *BatchGetAccessRequest) Reset() {
 	*x = BatchGetAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	mi := &file_projects_v1_projects_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1816,7 @@ func (x *BatchGetAccessRequest) String() string {
 func (*BatchGetAccessRequest) ProtoMessage() {}
 
 func (x *BatchGetAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	mi := &file_projects_v1_projects_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1829,7 @@ func (x *BatchGetAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetAccessRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{19}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BatchGetAccessRequest) GetProjectIds() []int64 {
@@ -1463,7 +1864,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	mi := &file_projects_v1_projects_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1876,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	mi := &file_projects_v1_projects_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1889,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{20}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Access) GetProjectId() int64 {
@@ -1535,7 +1936,7 @@ type BatchGetAccessResponse struct {
 
 func (x *BatchGetAccessResponse) Reset() {
 	*x = BatchGetAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	mi := &file_projects_v1_projects_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1948,7 @@ func (x *BatchGetAccessResponse) String() string {
 func (*BatchGetAccessResponse) ProtoMessage() {}
 
 func (x *BatchGetAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	mi := &file_projects_v1_projects_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1961,7 @@ func (x *BatchGetAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetAccessResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{21}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BatchGetAccessResponse) GetAccess() []*Access {
@@ -1578,7 +1979,7 @@ type ListAccessRequest struct {
 
 func (x *ListAccessRequest) Reset() {
 	*x = ListAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	mi := &file_projects_v1_projects_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1991,7 @@ func (x *ListAccessRequest) String() string {
 func (*ListAccessRequest) ProtoMessage() {}
 
 func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	mi := &file_projects_v1_projects_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +2004,7 @@ func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{22}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{29}
 }
 
 type ListAccessResponse struct {
@@ -1615,7 +2016,7 @@ type ListAccessResponse struct {
 
 func (x *ListAccessResponse) Reset() {
 	*x = ListAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[23]
+	mi := &file_projects_v1_projects_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +2028,7 @@ func (x *ListAccessResponse) String() string {
 func (*ListAccessResponse) ProtoMessage() {}
 
 func (x *ListAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[23]
+	mi := &file_projects_v1_projects_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +2041,7 @@ func (x *ListAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{23}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListAccessResponse) GetAccess() []*Access {
@@ -1769,7 +2170,41 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\x03R\x06userId\x12)\n" +
-	"\x10expected_version\x18\x03 \x01(\x03R\x0fexpectedVersion\"S\n" +
+	"\x10expected_version\x18\x03 \x01(\x03R\x0fexpectedVersion\"\xa7\x02\n" +
+	"\n" +
+	"Invitation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
+	"\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x05 \x01(\x03R\tprojectId\x12\x14\n" +
+	"\x05email\x18\x06 \x01(\tR\x05email\x12%\n" +
+	"\x04role\x18\a \x01(\x0e2\x11.projects.v1.RoleR\x04role\x12\x1d\n" +
+	"\n" +
+	"inviter_id\x18\b \x01(\x03R\tinviterId\"u\n" +
+	"\x17CreateInvitationRequest\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x14\n" +
+	"\x05email\x18\x02 \x01(\tR\x05email\x12%\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x11.projects.v1.RoleR\x04role\"E\n" +
+	"\x14GetInvitationRequest\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x03R\x02id\"7\n" +
+	"\x16ListInvitationsRequest\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\x03R\tprojectId\"T\n" +
+	"\x17ListInvitationsResponse\x129\n" +
+	"\vinvitations\x18\x01 \x03(\v2\x17.projects.v1.InvitationR\vinvitations\"H\n" +
+	"\x17DeleteInvitationRequest\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x03R\x02id\"4\n" +
+	"\x17AcceptInvitationRequest\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\"S\n" +
 	"\x15BatchGetAccessRequest\x12\x1f\n" +
 	"\vproject_ids\x18\x01 \x03(\x03R\n" +
 	"projectIds\x12\x19\n" +
@@ -1800,7 +2235,7 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"Visibility\x12\x1a\n" +
 	"\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x01\x12\x15\n" +
-	"\x11VISIBILITY_PUBLIC\x10\x022\xad\t\n" +
+	"\x11VISIBILITY_PUBLIC\x10\x022\xcc\f\n" +
 	"\x0fProjectsService\x12B\n" +
 	"\n" +
 	"GetProject\x12\x1e.projects.v1.GetProjectRequest\x1a\x14.projects.v1.Project\x12_\n" +
@@ -1815,7 +2250,12 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x10BatchListMembers\x12$.projects.v1.BatchListMembersRequest\x1a%.projects.v1.BatchListMembersResponse\x12E\n" +
 	"\fCreateMember\x12 .projects.v1.CreateMemberRequest\x1a\x13.projects.v1.Member\x12E\n" +
 	"\fUpdateMember\x12 .projects.v1.UpdateMemberRequest\x1a\x13.projects.v1.Member\x12H\n" +
-	"\fDeleteMember\x12 .projects.v1.DeleteMemberRequest\x1a\x16.google.protobuf.Empty\x12Y\n" +
+	"\fDeleteMember\x12 .projects.v1.DeleteMemberRequest\x1a\x16.google.protobuf.Empty\x12Q\n" +
+	"\x10CreateInvitation\x12$.projects.v1.CreateInvitationRequest\x1a\x17.projects.v1.Invitation\x12K\n" +
+	"\rGetInvitation\x12!.projects.v1.GetInvitationRequest\x1a\x17.projects.v1.Invitation\x12\\\n" +
+	"\x0fListInvitations\x12#.projects.v1.ListInvitationsRequest\x1a$.projects.v1.ListInvitationsResponse\x12P\n" +
+	"\x10DeleteInvitation\x12$.projects.v1.DeleteInvitationRequest\x1a\x16.google.protobuf.Empty\x12M\n" +
+	"\x10AcceptInvitation\x12$.projects.v1.AcceptInvitationRequest\x1a\x13.projects.v1.Member\x12Y\n" +
 	"\x0eBatchGetAccess\x12\".projects.v1.BatchGetAccessRequest\x1a#.projects.v1.BatchGetAccessResponse\x12M\n" +
 	"\n" +
 	"ListAccess\x12\x1e.projects.v1.ListAccessRequest\x1a\x1f.projects.v1.ListAccessResponseBBZ@github.com/trackway/trackway/services/rpc/projects/v1;projectsv1b\x06proto3"
@@ -1833,7 +2273,7 @@ func file_projects_v1_projects_proto_rawDescGZIP() []byte {
 }
 
 var file_projects_v1_projects_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_projects_v1_projects_proto_goTypes = []any{
 	(Role)(0),                        // 0: projects.v1.Role
 	(Visibility)(0),                  // 1: projects.v1.Visibility
@@ -1856,85 +2296,107 @@ var file_projects_v1_projects_proto_goTypes = []any{
 	(*CreateMemberRequest)(nil),      // 18: projects.v1.CreateMemberRequest
 	(*UpdateMemberRequest)(nil),      // 19: projects.v1.UpdateMemberRequest
 	(*DeleteMemberRequest)(nil),      // 20: projects.v1.DeleteMemberRequest
-	(*BatchGetAccessRequest)(nil),    // 21: projects.v1.BatchGetAccessRequest
-	(*Access)(nil),                   // 22: projects.v1.Access
-	(*BatchGetAccessResponse)(nil),   // 23: projects.v1.BatchGetAccessResponse
-	(*ListAccessRequest)(nil),        // 24: projects.v1.ListAccessRequest
-	(*ListAccessResponse)(nil),       // 25: projects.v1.ListAccessResponse
-	nil,                              // 26: projects.v1.BatchListMembersResponse.PagesEntry
-	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),           // 28: page.v1.PageRequest
-	(*v1.PageInfo)(nil),              // 29: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),    // 30: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),            // 31: google.protobuf.Empty
+	(*Invitation)(nil),               // 21: projects.v1.Invitation
+	(*CreateInvitationRequest)(nil),  // 22: projects.v1.CreateInvitationRequest
+	(*GetInvitationRequest)(nil),     // 23: projects.v1.GetInvitationRequest
+	(*ListInvitationsRequest)(nil),   // 24: projects.v1.ListInvitationsRequest
+	(*ListInvitationsResponse)(nil),  // 25: projects.v1.ListInvitationsResponse
+	(*DeleteInvitationRequest)(nil),  // 26: projects.v1.DeleteInvitationRequest
+	(*AcceptInvitationRequest)(nil),  // 27: projects.v1.AcceptInvitationRequest
+	(*BatchGetAccessRequest)(nil),    // 28: projects.v1.BatchGetAccessRequest
+	(*Access)(nil),                   // 29: projects.v1.Access
+	(*BatchGetAccessResponse)(nil),   // 30: projects.v1.BatchGetAccessResponse
+	(*ListAccessRequest)(nil),        // 31: projects.v1.ListAccessRequest
+	(*ListAccessResponse)(nil),       // 32: projects.v1.ListAccessResponse
+	nil,                              // 33: projects.v1.BatchListMembersResponse.PagesEntry
+	(*timestamppb.Timestamp)(nil),    // 34: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),           // 35: page.v1.PageRequest
+	(*v1.PageInfo)(nil),              // 36: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),    // 37: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),            // 38: google.protobuf.Empty
 }
 var file_projects_v1_projects_proto_depIdxs = []int32{
-	27, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
-	27, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
+	34, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
+	34, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: projects.v1.Project.visibility:type_name -> projects.v1.Visibility
-	27, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
-	27, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
-	27, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
-	27, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
+	34, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
+	34, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
+	34, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
+	34, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 7: projects.v1.Member.role:type_name -> projects.v1.Role
 	2,  // 8: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
-	28, // 9: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
+	35, // 9: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
 	1,  // 10: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
 	0,  // 11: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
 	2,  // 12: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
-	29, // 13: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
+	36, // 13: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
 	1,  // 14: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	30, // 15: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 15: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
 	1,  // 16: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	28, // 17: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
+	35, // 17: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 18: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
 	3,  // 19: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
-	29, // 20: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
-	28, // 21: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
+	36, // 20: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
+	35, // 21: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 22: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
-	26, // 23: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
+	33, // 23: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
 	0,  // 24: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
-	30, // 25: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 25: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 26: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
-	0,  // 27: projects.v1.Access.role:type_name -> projects.v1.Role
-	22, // 28: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
-	22, // 29: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
-	15, // 30: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
-	4,  // 31: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
-	5,  // 32: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
-	7,  // 33: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
-	9,  // 34: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
-	10, // 35: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
-	11, // 36: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
-	12, // 37: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
-	13, // 38: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
-	14, // 39: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
-	16, // 40: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
-	18, // 41: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
-	19, // 42: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
-	20, // 43: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
-	21, // 44: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
-	24, // 45: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
-	2,  // 46: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
-	6,  // 47: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
-	8,  // 48: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
-	2,  // 49: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
-	2,  // 50: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
-	31, // 51: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
-	2,  // 52: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
-	3,  // 53: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
-	15, // 54: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
-	17, // 55: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
-	3,  // 56: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
-	3,  // 57: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
-	31, // 58: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
-	23, // 59: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
-	25, // 60: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
-	46, // [46:61] is the sub-list for method output_type
-	31, // [31:46] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	34, // 27: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
+	34, // 28: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 29: projects.v1.Invitation.role:type_name -> projects.v1.Role
+	0,  // 30: projects.v1.CreateInvitationRequest.role:type_name -> projects.v1.Role
+	21, // 31: projects.v1.ListInvitationsResponse.invitations:type_name -> projects.v1.Invitation
+	0,  // 32: projects.v1.Access.role:type_name -> projects.v1.Role
+	29, // 33: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
+	29, // 34: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
+	15, // 35: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
+	4,  // 36: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
+	5,  // 37: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
+	7,  // 38: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
+	9,  // 39: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
+	10, // 40: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
+	11, // 41: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
+	12, // 42: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
+	13, // 43: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
+	14, // 44: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
+	16, // 45: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
+	18, // 46: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
+	19, // 47: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
+	20, // 48: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
+	22, // 49: projects.v1.ProjectsService.CreateInvitation:input_type -> projects.v1.CreateInvitationRequest
+	23, // 50: projects.v1.ProjectsService.GetInvitation:input_type -> projects.v1.GetInvitationRequest
+	24, // 51: projects.v1.ProjectsService.ListInvitations:input_type -> projects.v1.ListInvitationsRequest
+	26, // 52: projects.v1.ProjectsService.DeleteInvitation:input_type -> projects.v1.DeleteInvitationRequest
+	27, // 53: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
+	28, // 54: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
+	31, // 55: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
+	2,  // 56: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
+	6,  // 57: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
+	8,  // 58: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
+	2,  // 59: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
+	2,  // 60: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
+	38, // 61: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
+	2,  // 62: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
+	3,  // 63: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
+	15, // 64: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
+	17, // 65: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
+	3,  // 66: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
+	3,  // 67: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
+	38, // 68: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
+	21, // 69: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
+	21, // 70: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
+	25, // 71: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
+	38, // 72: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
+	3,  // 73: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
+	30, // 74: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
+	32, // 75: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
+	56, // [56:76] is the sub-list for method output_type
+	36, // [36:56] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_projects_v1_projects_proto_init() }
@@ -1949,7 +2411,7 @@ func file_projects_v1_projects_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_projects_v1_projects_proto_rawDesc), len(file_projects_v1_projects_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   25,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,11 @@ const (
 	ProjectsService_CreateMember_FullMethodName     = "/projects.v1.ProjectsService/CreateMember"
 	ProjectsService_UpdateMember_FullMethodName     = "/projects.v1.ProjectsService/UpdateMember"
 	ProjectsService_DeleteMember_FullMethodName     = "/projects.v1.ProjectsService/DeleteMember"
+	ProjectsService_CreateInvitation_FullMethodName = "/projects.v1.ProjectsService/CreateInvitation"
+	ProjectsService_GetInvitation_FullMethodName    = "/projects.v1.ProjectsService/GetInvitation"
+	ProjectsService_ListInvitations_FullMethodName  = "/projects.v1.ProjectsService/ListInvitations"
+	ProjectsService_DeleteInvitation_FullMethodName = "/projects.v1.ProjectsService/DeleteInvitation"
+	ProjectsService_AcceptInvitation_FullMethodName = "/projects.v1.ProjectsService/AcceptInvitation"
 	ProjectsService_BatchGetAccess_FullMethodName   = "/projects.v1.ProjectsService/BatchGetAccess"
 	ProjectsService_ListAccess_FullMethodName       = "/projects.v1.ProjectsService/ListAccess"
 )
@@ -74,6 +79,17 @@ type ProjectsServiceClient interface {
 	// DeleteMember takes a user out of a project. Members may take themselves out; a project never loses its last
 	// owner.
 	DeleteMember(ctx context.Context, in *DeleteMemberRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// CreateInvitation mails an invitation to join a project; one to the same address that is still open ends. The inviter
+	// can give no more than their own role.
+	CreateInvitation(ctx context.Context, in *CreateInvitationRequest, opts ...grpc.CallOption) (*Invitation, error)
+	// GetInvitation gives one invitation that is still open.
+	GetInvitation(ctx context.Context, in *GetInvitationRequest, opts ...grpc.CallOption) (*Invitation, error)
+	// ListInvitations gives a project's invitations that are still open, the newest first; at most 200.
+	ListInvitations(ctx context.Context, in *ListInvitationsRequest, opts ...grpc.CallOption) (*ListInvitationsResponse, error)
+	// DeleteInvitation ends an invitation that is still open.
+	DeleteInvitation(ctx context.Context, in *DeleteInvitationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// AcceptInvitation makes the caller, whose account has the address that was invited, a member.
+	AcceptInvitation(ctx context.Context, in *AcceptInvitationRequest, opts ...grpc.CallOption) (*Member, error)
 	// BatchGetAccess says what the caller is in each of the projects; projects hidden from the caller are left out.
 	// It is how other services authorise, once a request.
 	BatchGetAccess(ctx context.Context, in *BatchGetAccessRequest, opts ...grpc.CallOption) (*BatchGetAccessResponse, error)
@@ -219,6 +235,56 @@ func (c *projectsServiceClient) DeleteMember(ctx context.Context, in *DeleteMemb
 	return out, nil
 }
 
+func (c *projectsServiceClient) CreateInvitation(ctx context.Context, in *CreateInvitationRequest, opts ...grpc.CallOption) (*Invitation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Invitation)
+	err := c.cc.Invoke(ctx, ProjectsService_CreateInvitation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *projectsServiceClient) GetInvitation(ctx context.Context, in *GetInvitationRequest, opts ...grpc.CallOption) (*Invitation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Invitation)
+	err := c.cc.Invoke(ctx, ProjectsService_GetInvitation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *projectsServiceClient) ListInvitations(ctx context.Context, in *ListInvitationsRequest, opts ...grpc.CallOption) (*ListInvitationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListInvitationsResponse)
+	err := c.cc.Invoke(ctx, ProjectsService_ListInvitations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *projectsServiceClient) DeleteInvitation(ctx context.Context, in *DeleteInvitationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, ProjectsService_DeleteInvitation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *projectsServiceClient) AcceptInvitation(ctx context.Context, in *AcceptInvitationRequest, opts ...grpc.CallOption) (*Member, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Member)
+	err := c.cc.Invoke(ctx, ProjectsService_AcceptInvitation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *projectsServiceClient) BatchGetAccess(ctx context.Context, in *BatchGetAccessRequest, opts ...grpc.CallOption) (*BatchGetAccessResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BatchGetAccessResponse)
@@ -274,6 +340,17 @@ type ProjectsServiceServer interface {
 	// DeleteMember takes a user out of a project. Members may take themselves out; a project never loses its last
 	// owner.
 	DeleteMember(context.Context, *DeleteMemberRequest) (*emptypb.Empty, error)
+	// CreateInvitation mails an invitation to join a project; one to the same address that is still open ends. The inviter
+	// can give no more than their own role.
+	CreateInvitation(context.Context, *CreateInvitationRequest) (*Invitation, error)
+	// GetInvitation gives one invitation that is still open.
+	GetInvitation(context.Context, *GetInvitationRequest) (*Invitation, error)
+	// ListInvitations gives a project's invitations that are still open, the newest first; at most 200.
+	ListInvitations(context.Context, *ListInvitationsRequest) (*ListInvitationsResponse, error)
+	// DeleteInvitation ends an invitation that is still open.
+	DeleteInvitation(context.Context, *DeleteInvitationRequest) (*emptypb.Empty, error)
+	// AcceptInvitation makes the caller, whose account has the address that was invited, a member.
+	AcceptInvitation(context.Context, *AcceptInvitationRequest) (*Member, error)
 	// BatchGetAccess says what the caller is in each of the projects; projects hidden from the caller are left out.
 	// It is how other services authorise, once a request.
 	BatchGetAccess(context.Context, *BatchGetAccessRequest) (*BatchGetAccessResponse, error)
@@ -327,6 +404,21 @@ func (UnimplementedProjectsServiceServer) UpdateMember(context.Context, *UpdateM
 }
 func (UnimplementedProjectsServiceServer) DeleteMember(context.Context, *DeleteMemberRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteMember not implemented")
+}
+func (UnimplementedProjectsServiceServer) CreateInvitation(context.Context, *CreateInvitationRequest) (*Invitation, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateInvitation not implemented")
+}
+func (UnimplementedProjectsServiceServer) GetInvitation(context.Context, *GetInvitationRequest) (*Invitation, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetInvitation not implemented")
+}
+func (UnimplementedProjectsServiceServer) ListInvitations(context.Context, *ListInvitationsRequest) (*ListInvitationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListInvitations not implemented")
+}
+func (UnimplementedProjectsServiceServer) DeleteInvitation(context.Context, *DeleteInvitationRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteInvitation not implemented")
+}
+func (UnimplementedProjectsServiceServer) AcceptInvitation(context.Context, *AcceptInvitationRequest) (*Member, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptInvitation not implemented")
 }
 func (UnimplementedProjectsServiceServer) BatchGetAccess(context.Context, *BatchGetAccessRequest) (*BatchGetAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchGetAccess not implemented")
@@ -589,6 +681,96 @@ func _ProjectsService_DeleteMember_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ProjectsService_CreateInvitation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateInvitationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).CreateInvitation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_CreateInvitation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).CreateInvitation(ctx, req.(*CreateInvitationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ProjectsService_GetInvitation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetInvitationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).GetInvitation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_GetInvitation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).GetInvitation(ctx, req.(*GetInvitationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ProjectsService_ListInvitations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListInvitationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).ListInvitations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_ListInvitations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).ListInvitations(ctx, req.(*ListInvitationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ProjectsService_DeleteInvitation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteInvitationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).DeleteInvitation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_DeleteInvitation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).DeleteInvitation(ctx, req.(*DeleteInvitationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ProjectsService_AcceptInvitation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptInvitationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).AcceptInvitation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_AcceptInvitation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).AcceptInvitation(ctx, req.(*AcceptInvitationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ProjectsService_BatchGetAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(BatchGetAccessRequest)
 	if err := dec(in); err != nil {
@@ -683,6 +865,26 @@ var ProjectsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteMember",
 			Handler:    _ProjectsService_DeleteMember_Handler,
+		},
+		{
+			MethodName: "CreateInvitation",
+			Handler:    _ProjectsService_CreateInvitation_Handler,
+		},
+		{
+			MethodName: "GetInvitation",
+			Handler:    _ProjectsService_GetInvitation_Handler,
+		},
+		{
+			MethodName: "ListInvitations",
+			Handler:    _ProjectsService_ListInvitations_Handler,
+		},
+		{
+			MethodName: "DeleteInvitation",
+			Handler:    _ProjectsService_DeleteInvitation_Handler,
+		},
+		{
+			MethodName: "AcceptInvitation",
+			Handler:    _ProjectsService_AcceptInvitation_Handler,
 		},
 		{
 			MethodName: "BatchGetAccess",
