@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -22,6 +23,12 @@ const migrationLock = 7_216_339_117
 
 // migrationWait is how long a process waits for another one's migrations.
 const migrationWait = 5 * time.Minute
+
+// databaseWait is how long it waits for the database to be there, and databasePause how often it looks.
+const (
+	databaseWait  = time.Minute
+	databasePause = 250 * time.Millisecond
+)
 
 // suffix is how the names of migrations end: each runs in a transaction, and none goes back.
 const suffix = ".tx.up.sql"
@@ -41,7 +48,7 @@ func Migrate(ctx context.Context, url string, files ...fs.FS) (err error) {
 	db := bun.NewDB(sqldb, pgdialect.New())
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	conn, err := sqldb.Conn(ctx)
+	conn, err := connect(ctx, sqldb)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
@@ -64,6 +71,27 @@ func Migrate(ctx context.Context, url string, files ...fs.FS) (err error) {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil
+}
+
+// connect waits for a database that is not there yet, as when everything is started at once.
+func connect(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	wait, cancel := context.WithTimeout(ctx, databaseWait)
+	defer cancel()
+	for {
+		conn, err := db.Conn(wait)
+		var (
+			absent  *pgconn.ConnectError
+			refused *pgconn.PgError
+		)
+		if err == nil || !errors.As(err, &absent) || errors.As(err, &refused) && refused.Code != "57P03" { // it starts
+			return conn, err
+		}
+		select {
+		case <-wait.Done():
+			return nil, err
+		case <-time.After(databasePause):
+		}
+	}
 }
 
 // discover adds the migrations of a folder. bun's own Discover treats the files as templates of text/template, with which

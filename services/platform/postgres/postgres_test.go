@@ -2,7 +2,10 @@ package postgres_test
 
 import (
 	"context"
+	"io"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"sync"
 	"testing"
@@ -60,6 +63,65 @@ func TestFiveMigrateAtOnce(t *testing.T) {
 	var got int
 	if err := open(t, url).NewRaw("SELECT count(*) FROM one").Scan(t.Context(), &got); err != nil || got != 3 {
 		t.Errorf("got %d rows, %v, want 3: each migration once", got, err)
+	}
+}
+
+// Where everything is started at once, the database is not there yet.
+func TestMigratingWaitsForTheDatabase(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(empty(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	database := u.Host
+	var lc net.ListenConfig
+	closed, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = closed.Addr().String()
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- postgres.Migrate(t.Context(), u.String(), files(map[string]string{"001_one.tx.up.sql": "CREATE TABLE one (id int)"}))
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("before the database is there: %v, want it to wait", err)
+	case <-time.After(300 * time.Millisecond): // it has tried
+	}
+	open, err := lc.Listen(t.Context(), "tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = open.Close() }()
+	go forward(t.Context(), open, database)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// forward connects everybody who comes to l with the address.
+func forward(ctx context.Context, l net.Listener, address string) {
+	for {
+		here, err := l.Accept()
+		if err != nil {
+			return
+		}
+		var d net.Dialer
+		there, err := d.DialContext(ctx, "tcp", address)
+		if err != nil {
+			_ = here.Close()
+			continue
+		}
+		for from, to := range map[net.Conn]net.Conn{here: there, there: here} {
+			go func() {
+				_, _ = io.Copy(to, from)
+				_ = to.Close()
+			}()
+		}
 	}
 }
 
