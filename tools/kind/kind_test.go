@@ -262,7 +262,9 @@ func (c *cluster) next(version, migration, statements string) []string {
 			c.t.Fatal(err)
 		}
 	}
-	return []string{"IMAGE_VERSION=" + version, "GOFLAGS=-overlay=" + overlay}
+	env := []string{"IMAGE_VERSION=" + version, "GOFLAGS=-overlay=" + overlay}
+	c.runWith(env, "go", "run", "./tools/images") // now, and not while people wait for what this machine also does
+	return env
 }
 
 func upgrade(c *cluster, l *load) {

@@ -25,8 +25,8 @@ type load struct {
 
 const (
 	peopleAtWork = 4
-	// betweenRounds makes a person send about 15 requests a second, which the default limits allow.
-	betweenRounds = 150 * time.Millisecond
+	// betweenRounds makes a person send about 8 requests a second, which the default limits allow.
+	betweenRounds = 350 * time.Millisecond
 	// patience bounds one request, with all its attempts.
 	patience = 90 * time.Second
 )
