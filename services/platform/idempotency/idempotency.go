@@ -153,7 +153,7 @@ func (w *write) replay(ctx context.Context, db bun.IDB) (proto.Message, error) {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, nil //nolint:nilnil // no answer is no error
 	case err != nil:
-		return nil, fmt.Errorf("look up an idempotency key: %w", err)
+		return nil, postgres.Error(fmt.Errorf("look up an idempotency key: %w", err), "idempotency key")
 	case !bytes.Equal(r.Fingerprint, w.fingerprint):
 		return nil, errs.New(errs.KeyReused, "This Idempotency-Key was used for another request.")
 	}

@@ -3,7 +3,10 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,11 +32,19 @@ func Error(err error, noun string) error {
 		return sqlState(pg, noun)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return errs.From(err)
-	case errors.As(err, &connect), pgconn.SafeToRetry(err):
+	case errors.As(err, &connect), pgconn.SafeToRetry(err), lost(err):
 		return errs.New(errs.Unavailable, "The database can not be reached. Try again shortly.").Because(err)
 	default:
 		return err
 	}
+}
+
+// lost reports whether the connection went while it was in use. What became of the statement nobody knows: a write may
+// have been done, and with its idempotency key it is safe to send again.
+func lost(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
 }
 
 func sqlState(pg *pgconn.PgError, noun string) error {

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -160,6 +161,7 @@ func TestWhatPostgresSaysIsTranslated(t *testing.T) {
 		{"INSERT INTO books VALUES ('b', 1, 7)", errs.Invalid, "shelf"},
 		{"SET statement_timeout = 50; SELECT pg_sleep(10)", errs.DeadlineExceeded, ""},
 		{"SELECT nonsense", errs.Internal, ""},
+		{"SELECT pg_terminate_backend(pg_backend_pid())", errs.Unavailable, ""},
 	}
 	for _, tt := range tests {
 		_, err := db.ExecContext(t.Context(), tt.sql)
@@ -176,6 +178,10 @@ func TestWhatPostgresSaysIsTranslated(t *testing.T) {
 	err := db.NewRaw("SELECT 1 WHERE false").Scan(t.Context(), &one)
 	if got := errs.From(postgres.Error(err, "book")); got.Code != errs.NotFound {
 		t.Errorf("no row: got %v, want %s", got, errs.NotFound)
+	}
+	gone := fmt.Errorf("read the answer: %w", io.ErrUnexpectedEOF)
+	if got := errs.From(postgres.Error(gone, "book")); got.Code != errs.Unavailable {
+		t.Errorf("a connection that went: got %v, want %s", got, errs.Unavailable)
 	}
 }
 
