@@ -93,20 +93,25 @@ func newWorld(tb testing.TB) *world {
 	return w
 }
 
-// serve puts a handler behind what the edge does: the caller goes into the context, the body is bounded.
+// serve listens for a handler.
 func (w *world) serve(tb testing.TB, cfg graph.Config) (url string) {
 	tb.Helper()
+	front := httptest.NewServer(w.handler(cfg))
+	tb.Cleanup(front.Close)
+	return front.URL
+}
+
+// handler is one behind what the edge does: the caller goes into the context, the body is bounded.
+func (*world) handler(cfg graph.Config) http.Handler {
 	h := graph.New(cfg)
-	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		if token, ok := auth.Bearer(r.Header.Get("Authorization")); ok {
 			ctx = auth.WithCaller(ctx, &auth.Caller{UserID: 1, Token: token})
 		}
 		r.Body = http.MaxBytesReader(rw, r.Body, 1<<20)
 		h.ServeHTTP(rw, r.WithContext(ctx))
-	}))
-	tb.Cleanup(front.Close)
-	return front.URL
+	})
 }
 
 // Write takes the log.

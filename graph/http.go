@@ -249,11 +249,7 @@ func readBody(r *http.Request) (p parameters, err error) {
 	case err != nil:
 		return p, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
 	}
-	if err := decode(body, &p); err != nil {
-		return p, errs.New(errs.Invalid, "The body is not a JSON object with query, operationName, variables and "+
-			"extensions of the right types.").Because(err)
-	}
-	return p, nil
+	return p, decode(body, &p)
 }
 
 func readQuery(u *url.URL) (p parameters, err error) {
@@ -271,8 +267,12 @@ func readQuery(u *url.URL) (p parameters, err error) {
 		return p, errs.New(errs.Invalid, "The query is not UTF-8.")
 	}
 	for name, to := range map[string]*map[string]any{"variables": &p.Variables, "extensions": &p.Extensions} {
-		if text := values.Get(name); text != "" && decode([]byte(text), to) != nil {
-			return p, errs.New(errs.Invalid, "The parameter %s is not a JSON object.", name)
+		text := values.Get(name)
+		if text == "" {
+			continue
+		}
+		if err := decode([]byte(text), to); err != nil {
+			return p, err
 		}
 	}
 	return p, nil
@@ -280,8 +280,12 @@ func readQuery(u *url.URL) (p parameters, err error) {
 
 // decode reads JSON as GraphQL means it: a number without a fraction or exponent that fits is an int64.
 func decode(text []byte, to any) error {
-	return json.Unmarshal(text, to, json.WithUnmarshalers(json.UnmarshalFromFunc(
+	values := 0
+	err := json.Unmarshal(text, to, json.WithUnmarshalers(json.UnmarshalFromFunc(
 		func(dec *jsontext.Decoder, to *any) error {
+			if values++; values > maxValues {
+				return errors.New("too many values")
+			}
 			if dec.PeekKind() != '0' {
 				return errors.ErrUnsupported
 			}
@@ -297,4 +301,12 @@ func decode(text []byte, to any) error {
 			*to = f
 			return err
 		})))
+	switch {
+	case values > maxValues:
+		return errs.New(errs.TooLarge, "The variables have more than %d values.", maxValues)
+	case err != nil:
+		return errs.New(errs.Invalid, "The request is not a JSON object with query, operationName, variables and "+
+			"extensions of the right types.").Because(err)
+	}
+	return nil
 }

@@ -30,10 +30,14 @@ const (
 	// maxPairs is how many pairs of fields of one name, or of spreads, may stand in the same place of a document, since
 	// the validator compares each with each.
 	maxPairs = 10_000
+	// maxValues is how many values the variables may have: as many as are in ten changes of a hundred tasks each.
+	maxValues = 20_000
 	// maxDepth is how deep fields may nest; graphql-js' introspection query takes 15.
 	maxDepth = 20
 	// maxAliases is how many fields may have an alias, counted like maxFields.
 	maxAliases = 100
+	// maxDirectives is how many directives a document may have.
+	maxDirectives = 100
 	// maxMutations is how many changes one operation may make.
 	maxMutations = 10
 	// maxNodes is how many ids `nodes` takes.
@@ -115,6 +119,7 @@ func (s *size) add(o size) {
 type ruler struct {
 	fragments map[string]*ast.FragmentDefinition
 	measured  map[string]*size // nil while the fragment is being measured
+	applied   int              // directives
 	err       *gqlerror.Error
 }
 
@@ -145,6 +150,8 @@ func measure(doc *ast.QueryDocument) *gqlerror.Error {
 		return refused(nil, codeTooComplex, "Fields nest more than %d deep.", maxDepth)
 	case all.fields > maxFields:
 		return refused(nil, codeTooComplex, "There are more than %d fields.", maxFields)
+	case r.applied > maxDirectives:
+		return refused(nil, codeTooComplex, "There are more than %d directives.", maxDirectives)
 	case all.aliases > maxAliases:
 		return refused(nil, codeTooComplex, "There are more than %d aliases.", maxAliases)
 	}
@@ -245,6 +252,7 @@ func (r *ruler) selections(set ast.SelectionSet) (sum size) {
 }
 
 func (r *ruler) directives(list ast.DirectiveList) {
+	r.applied += len(list)
 	for _, d := range list {
 		r.arguments(d.Arguments)
 	}
