@@ -18,9 +18,12 @@ query Viewer {
 }
 `;
 
+// Subscriptions go over a WebSocket to the same address, with what is in the Headers pane.
+const { href } = new URL(window.location.pathname, window.location.href.replace(/^http/, 'ws'));
+
 createRoot(document.getElementById('graphiql')).render(
   <GraphiQL
-    fetcher={createGraphiQLFetcher({ url: window.location.pathname })}
+    fetcher={createGraphiQLFetcher({ url: window.location.pathname, subscriptionUrl: href })}
     defaultQuery={query}
     defaultEditorToolsVisibility="headers"
     isHeadersEditorEnabled
