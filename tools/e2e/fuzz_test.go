@@ -64,6 +64,11 @@ func TestEveryAnswerToGeneratedRequestsIsAsDocumented(t *testing.T) {
 		for try := 0; try < fuzzTries && !f.succeeded(op); try++ {
 			f.comeBack()
 			f.furnish()
+			for _, maker := range operations { // of what the operation is about, so that there is one
+				if maker.method == http.MethodPost && maker.path == parent(op.path) {
+					f.send(maker, f.callers[1], false)
+				}
+			}
 			f.send(op, f.callers[1], false)
 		}
 		if !f.succeeded(op) {
@@ -260,18 +265,31 @@ func (f *fuzzer) learn(path string, value any) {
 			f.learn(path, item)
 		}
 	case object:
-		noun := map[string]string{"user_id": "user", "project_id": "project", "task_id": "task", "parent_id": "task"}
-		for field, of := range noun {
+		nouns := map[string]string{"user_id": "user", "project_id": "project", "task_id": "task", "parent_id": "task"}
+		for field, of := range nouns {
 			f.remember(of, v[field])
 		}
 		f.remember("refresh_token", v["refresh_token"])
-		for _, of := range []string{"session", "comment", "task", "project", "user"} { // the last noun of the path
-			if strings.Contains(path, "/"+of+"s/") && !strings.Contains(path, "members") {
-				f.remember(of, v["id"])
-				break
-			}
+		if of := noun(path); of != "" {
+			f.remember(of, v["id"])
 		}
 	}
+}
+
+// noun is what a path is about: the last of its parts that is a plural.
+func noun(path string) string {
+	parts := strings.Split(path, "/")
+	for _, part := range slices.Backward(parts) {
+		if one, ok := strings.CutSuffix(part, "s"); ok {
+			return one
+		}
+	}
+	return ""
+}
+
+// parent is the path of the collection of which the path is about one.
+func parent(path string) string {
+	return path[:strings.LastIndex(strings.TrimSuffix(path, "/"), "/")+1]
 }
 
 func (f *fuzzer) remember(noun string, id any) {
@@ -304,7 +322,8 @@ func (f *fuzzer) id(name, path string) (any, bool) {
 	case "refresh_token":
 		noun = name
 	case "id":
-		noun = strings.TrimSuffix(strings.Split(path, "/")[2], "s")
+		noun, _, _ = strings.Cut(path, "/{id}")
+		noun = strings.TrimSuffix(noun[strings.LastIndex(noun, "/")+1:], "s")
 	}
 	known := f.ids[f.who+noun] // what the caller himself has seen
 	if len(known) == 0 || f.IntN(6) == 0 {
