@@ -104,12 +104,12 @@ func demo(t *testing.T, s *System) map[string][]string {
 }
 
 // dataDir makes a folder that Postgres, which may run as another user, can enter.
-func dataDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
+func dataDir(tb testing.TB) string {
+	tb.Helper()
+	dir := tb.TempDir()
 	for _, d := range []string{dir, filepath.Dir(dir)} {
 		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return dir
