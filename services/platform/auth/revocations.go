@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -66,7 +68,7 @@ func (r *Revocations) Run(ctx context.Context, log *slog.Logger) {
 		lost  int // answers in a row
 	)
 	for {
-		readAt, err := r.ask(ctx, since)
+		readAt, err := r.ask(telemetry.Untraced(ctx), since)
 		if err == nil {
 			if lost >= revocationsLost {
 				log.InfoContext(ctx, "ended sessions are known again")

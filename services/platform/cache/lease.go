@@ -12,10 +12,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/uptrace/bun"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 // Leases are how a writer that can not reach Redis keeps what it changes from being answered out of the cache, even by
@@ -50,7 +50,7 @@ func Keep(ctx context.Context, name string, client redis.UniversalClient, db *po
 	k := keeper{
 		key: leasePrefix + name, client: client, db: db, clock: newScript(clockScript), extend: newScript(leaseScript),
 	}
-	ctx = untraced(ctx)
+	ctx = telemetry.Untraced(ctx)
 	tick := time.NewTicker(leaseEvery)
 	defer tick.Stop()
 	for failing := false; ; {
@@ -182,11 +182,4 @@ func (w *Writer) holdSuspended(ctx context.Context, tx bun.Tx) error {
 			return nil
 		}
 	}
-}
-
-// untraced makes what is done over and over again leave no traces: its parent is one that is not sampled.
-func untraced(ctx context.Context) context.Context {
-	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1},
-	}))
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
@@ -87,7 +89,7 @@ func (w *watch) connected(id string) {
 
 // run looks at the leases until ctx ends.
 func (w *watch) run(ctx context.Context) {
-	ctx = untraced(ctx)
+	ctx = telemetry.Untraced(ctx)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
