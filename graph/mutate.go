@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -109,7 +110,9 @@ func mutate[Req any, Res proto.Message](
 // admit is nil if the mutation of ctx may go on: everybody may register, sign in and stay so, as often as the edge lets them.
 func (r *mutationResolver) admit(ctx context.Context) error {
 	switch name := graphql.GetFieldContext(ctx).Field.Name; {
-	case name == "register" || name == "login" || name == "refreshTokens":
+	case slices.Contains([]string{
+		"register", "login", "refreshTokens", "requestPasswordReset", "resetPassword", "confirmEmailChange",
+	}, name):
 		if r.cfg.SignIn != nil {
 			return r.cfg.SignIn(ctx)
 		}

@@ -56,6 +56,10 @@ type (
 	UserConnection = Connection[*usersv1.User]
 	// UserEdge is a user in a page.
 	UserEdge = Edge[*usersv1.User]
+	// SecurityEventConnection is a page of security events.
+	SecurityEventConnection = Connection[*usersv1.SecurityEvent]
+	// SecurityEventEdge is a security event in a page.
+	SecurityEventEdge = Edge[*usersv1.SecurityEvent]
 	// ProjectConnection is a page of projects.
 	ProjectConnection = Connection[*projectsv1.Project]
 	// ProjectEdge is a project in a page.

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/go-redis/redis_rate/v10"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -35,14 +34,15 @@ type Config struct {
 	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
 	Tasks    string `env:"TASKS_ADDR,required,notEmpty" doc:"host:port of the tasks service"`
 
-	RateLimit     int            `env:"RATE_LIMIT" envDefault:"3000" doc:"Requests a minute for each caller, or each address without one; 0 for any number"`
-	AuthRateLimit int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
-	BodyLimit     int64          `env:"BODY_LIMIT" envDefault:"1048576" doc:"Largest request body, in bytes"`
-	Timeout       time.Duration  `env:"REQUEST_TIMEOUT" envDefault:"20s" doc:"How long one request may take"`
-	CacheMemory   int            `env:"CACHE_MEMORY" envDefault:"16777216" doc:"Answers that one replica keeps in its own memory besides Redis, in bytes; 0 keeps none at all, not even in Redis"`
-	Concurrency   int            `env:"CONCURRENCY_LIMIT" envDefault:"1024" doc:"Most requests that one replica works on at once; what is beyond is 503 with Retry-After; 0 for any number"`
-	Origins       []string       `env:"CORS_ORIGINS" doc:"Origins whose pages may call, such as https://app.example.com, separated by commas; * for all"`
-	Proxies       []netip.Prefix `env:"TRUSTED_PROXIES" doc:"Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed, separated by commas"`
+	RateLimit        int            `env:"RATE_LIMIT" envDefault:"3000" doc:"Requests a minute for each caller, or each address without one; 0 for any number"`
+	AuthRateLimit    int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
+	AccountRateLimit int            `env:"ACCOUNT_RATE_LIMIT" envDefault:"10" doc:"Sign-ins, refreshes and resets a minute for each account from one address, and ten times as many from those that have not signed in to it; 0, or 0 for AUTH_RATE_LIMIT, for any number"`
+	BodyLimit        int64          `env:"BODY_LIMIT" envDefault:"1048576" doc:"Largest request body, in bytes"`
+	Timeout          time.Duration  `env:"REQUEST_TIMEOUT" envDefault:"20s" doc:"How long one request may take"`
+	CacheMemory      int            `env:"CACHE_MEMORY" envDefault:"16777216" doc:"Answers that one replica keeps in its own memory besides Redis, in bytes; 0 keeps none at all, not even in Redis"`
+	Concurrency      int            `env:"CONCURRENCY_LIMIT" envDefault:"1024" doc:"Most requests that one replica works on at once; what is beyond is 503 with Retry-After; 0 for any number"`
+	Origins          []string       `env:"CORS_ORIGINS" doc:"Origins whose pages may call, such as https://app.example.com, separated by commas; * for all"`
+	Proxies          []netip.Prefix `env:"TRUSTED_PROXIES" doc:"Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed, separated by commas"`
 }
 
 // Common is what every service is told.
@@ -94,7 +94,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	c.ended = auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
 		return c.users.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since}, grpc.WaitForReady(true))
 	})
-	limits := newRates(redis_rate.NewLimiter(redis), cfg, env.Log)
+	limits := newRates(redis, cfg, env.Log)
+	c.users = throttled{c.users, limits}
 	if err := limits.meter(env.MeterProvider()); err != nil {
 		return err
 	}
@@ -139,8 +140,8 @@ func (c Config) check() error {
 		return fmt.Errorf("BODY_LIMIT is %d, and must be at least 1", c.BodyLimit)
 	case c.Timeout <= 0:
 		return fmt.Errorf("REQUEST_TIMEOUT is %s, and must be longer", c.Timeout)
-	case c.RateLimit < 0 || c.AuthRateLimit < 0 || c.Concurrency < 0 || c.CacheMemory < 0:
-		return errors.New("RATE_LIMIT, AUTH_RATE_LIMIT, CONCURRENCY_LIMIT and CACHE_MEMORY must not be negative")
+	case c.RateLimit < 0 || c.AuthRateLimit < 0 || c.AccountRateLimit < 0 || c.Concurrency < 0 || c.CacheMemory < 0:
+		return errors.New("RATE_LIMIT, AUTH_RATE_LIMIT, ACCOUNT_RATE_LIMIT, CONCURRENCY_LIMIT and CACHE_MEMORY must not be negative")
 	}
 	for _, o := range c.Origins {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o) {

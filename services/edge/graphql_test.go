@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/trackway/trackway/graph"
@@ -25,7 +24,7 @@ func TestGraphQLIsPaidForFromOneBudget(t *testing.T) {
 	w := newWorld(t)
 	cfg := Config{GraphQL: GraphQLConfig{Budget: 60_000}}
 	replicas := []*rates{
-		newRates(redis_rate.NewLimiter(client), cfg, w.Env.Log), newRates(redis_rate.NewLimiter(client), cfg, w.Env.Log),
+		newRates(client, cfg, w.Env.Log), newRates(client, cfg, w.Env.Log),
 	}
 	ctx := auth.WithCaller(t.Context(), &auth.Caller{UserID: 7})
 	b, err := replicas[0].charge(ctx, 50_000)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -137,7 +138,7 @@ func TestARevokedPersonalAccessTokenIsNoLongerKept(t *testing.T) {
 	defer cancel()
 	go ended.Run(ctx, w.Env.Log)
 	users := usersv1.NewUsersServiceClient(w.Dial(t, "users", usersv1.UsersService_ServiceDesc))
-	limits := newRates(nil, Config{}, w.Env.Log)
+	limits := newRates(redis.NewClient(&redis.Options{}), Config{}, w.Env.Log)
 	a := newAuthenticator(auth.NewVerifier(rpctest.AuthConfig(), auth.NewRemoteKeys(func(context.Context) ([]byte, error) {
 		return w.Issuer.JWKS()
 	}), ended), users, limits)
@@ -166,6 +167,8 @@ func TestEveryRPCHasItsScopes(t *testing.T) {
 		usersv1.UsersService_Register_FullMethodName, usersv1.UsersService_Login_FullMethodName,
 		usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName,
 		usersv1.UsersService_GetKeys_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
+		usersv1.UsersService_RequestPasswordReset_FullMethodName, usersv1.UsersService_ResetPassword_FullMethodName,
+		usersv1.UsersService_ConfirmEmailChange_FullMethodName,
 	}
 	known := make(map[string]bool)
 	for _, m := range public {

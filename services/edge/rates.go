@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-redis/redis_rate/v10"
+	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
@@ -35,6 +36,9 @@ const (
 type rates struct {
 	limiter                   *redis_rate.Limiter
 	requests, signIns, prices policy
+	accounts, everywhere      policy // of one account from one address, and from those that it does not know
+	redis                     redis.UniversalClient
+	timeout                   time.Duration
 	log                       *slog.Logger
 	failedAt                  atomic.Int64 // Unix nanoseconds, zero while Redis answers
 	open, refused             metric.Int64Counter
@@ -55,12 +59,17 @@ func newPolicy(name string, perMinute int) policy {
 	}
 }
 
-func newRates(limiter *redis_rate.Limiter, cfg Config, log *slog.Logger) *rates {
-	return &rates{
-		limiter: limiter, log: log, open: noop.Int64Counter{}, refused: noop.Int64Counter{},
+func newRates(client redis.UniversalClient, cfg Config, log *slog.Logger) *rates {
+	s := &rates{
+		limiter: redis_rate.NewLimiter(client), redis: client, timeout: takeTimeout, log: log, open: noop.Int64Counter{}, refused: noop.Int64Counter{},
 		requests: newPolicy("requests", cfg.RateLimit), signIns: newPolicy("sign-ins", cfg.AuthRateLimit),
 		prices: newPolicy("graphql", cfg.GraphQL.Budget),
 	}
+	if cfg.AuthRateLimit > 0 {
+		s.accounts = newPolicy("account", cfg.AccountRateLimit)
+		s.everywhere = newPolicy("account-everywhere", everywhere*cfg.AccountRateLimit)
+	}
+	return s
 }
 
 // meter counts what is refused, and what is let through because Redis can not be asked.
@@ -136,7 +145,7 @@ func (s *rates) ask(ctx context.Context, p *policy, key string, n int) *redis_ra
 		s.open.Add(ctx, 1)
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, takeTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	res, err := s.limiter.AllowN(limited, p.name+":"+key, p.limit, n)
 	switch {

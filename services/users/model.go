@@ -56,6 +56,11 @@ func (u *user) proto(c *auth.Caller) *usersv1.User {
 	return m
 }
 
+// security is an event of the audit trail about the user, such as "password.changed".
+func (u *user) security(typ string) events.Event {
+	return events.Event{Type: typ, SubjectID: u.ID, Version: u.Version, Payload: &usersv1.User{Id: u.ID}}
+}
+
 // caller is the user as who it is when it signs in.
 func (u *user) caller() *auth.Caller {
 	return &auth.Caller{UserID: u.ID, Admin: u.Role == usersv1.Role_ROLE_ADMIN}
@@ -133,6 +138,35 @@ func (t *token) event(happened string) events.Event {
 		Type: "token." + happened, SubjectID: t.UserID, Version: max(t.Version, 1),
 		Payload: &usersv1.Token{Id: t.ID, UserId: t.UserID},
 	}
+}
+
+// link is a row of links: one that was mailed.
+type link struct {
+	bun.BaseModel `bun:"table:links,alias:l"`
+
+	UserID    int64     `bun:",pk"`
+	Purpose   purpose   `bun:",pk"`
+	Hash      []byte    // SHA-256 of the token in it
+	Email     string    // where it was sent
+	CreatedAt time.Time `bun:",nullzero,default:now()"`
+	ExpiresAt time.Time
+}
+
+// event is a row of events, as the audit trail reads it.
+type event struct {
+	bun.BaseModel `bun:"table:events,alias:e"`
+
+	ID         int64 `bun:",pk"`
+	OccurredAt time.Time
+	Type       string
+	SubjectID  int64
+	ActorID    int64 `bun:",nullzero"`
+	Payload    []byte
+}
+
+// eventOrders are the orders of the audit trail.
+func eventOrders() page.List[*event] {
+	return page.List[*event]{{Name: "id", Expr: "e.id", Kind: page.Int, Value: func(e *event) any { return e.ID }}}
 }
 
 // protos maps rows to messages.

@@ -3,7 +3,7 @@ package users
 import (
 	"cmp"
 	"context"
-	"net/mail"
+	netmail "net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
@@ -38,6 +40,7 @@ type service struct {
 	issuer      *auth.Issuer
 	refreshTTL  time.Duration
 	tokenMaxTTL time.Duration
+	mail        mail.Config
 }
 
 // Register makes an account for whoever asks.
@@ -146,7 +149,7 @@ func (s *service) UpdateUser(ctx context.Context, req *usersv1.UpdateUserRequest
 		if *u == before {
 			return write.Unchanged(ctx, s.store.db, "user", u.proto(auth.CallerFrom(ctx)))
 		}
-		return s.store.update(ctx, u, before.governs() && !u.governs(), u.signOut(ctx, &before))
+		return s.store.update(ctx, u, before.governs() && !u.governs(), u.signOut(ctx, &before), u.changes(&before)...)
 	})
 	if err != nil {
 		return nil, err
@@ -192,12 +195,35 @@ func (u *user) governs() bool { return u.Role == usersv1.Role_ROLE_ADMIN && u.Ac
 func (u *user) signOut(ctx context.Context, before *user) signOut {
 	switch {
 	case before.Active && !u.Active, before.Role == usersv1.Role_ROLE_ADMIN && u.Role != before.Role:
-		return signOut{all: true, tokens: true}
+		return signOut{all: true, tokens: true, links: true}
 	case u.PasswordHash != before.PasswordHash:
-		return signOut{all: true, but: auth.CallerFrom(ctx).SessionID}
+		return signOut{all: true, but: auth.CallerFrom(ctx).SessionID, links: true}
+	case u.Email != before.Email:
+		return signOut{links: true}
 	default:
 		return signOut{}
 	}
+}
+
+// changes are the events of the audit trail for what an administrator changed.
+func (u *user) changes(before *user) (all []events.Event) {
+	for _, c := range []struct {
+		changed bool
+		typ     string
+	}{
+		{before.Active && !u.Active, "user.deactivated"},
+		{!before.Active && u.Active, "user.reactivated"},
+		{u.Role != before.Role, "role.changed"},
+		{u.Email != before.Email, "email.changed"},
+		{u.PasswordHash != before.PasswordHash, "password.changed"},
+	} {
+		if c.changed {
+			e := u.security(c.typ)
+			e.Version++ // which the update makes it
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 // requireSelf lets only the user itself and global admins pass.
@@ -276,7 +302,7 @@ func checkRole(c *errs.Check, role usersv1.Role) {
 // checkEmail takes a bare address in the dot-atom form (RFC 5322, section 3.4.1, and RFC 6532) of characters that can
 // be seen, so that two addresses which look the same are the same.
 func checkEmail(c *errs.Check, email string) {
-	addr, err := mail.ParseAddress(email)
+	addr, err := netmail.ParseAddress(email)
 	hidden := strings.ContainsFunc(email, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) })
 	if err != nil || addr.Address != email || hidden || strings.Count(email, "@") != 1 {
 		c.Fail("email", "must be an e-mail address, such as ada@example.org")

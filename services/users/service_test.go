@@ -104,6 +104,24 @@ func actions() []action {
 		{"DeleteSessions", "end all sessions", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
 			return w.DeleteSessions(ctx, &usersv1.DeleteSessionsRequest{})
 		}},
+		{"RequestPasswordReset", "ask for a link", "", "", "", "", func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
+			return w.RequestPasswordReset(ctx, &usersv1.RequestPasswordResetRequest{Email: u.GetEmail()})
+		}},
+		{"ResetPassword", "set a password without a link", i, i, i, i, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ResetPassword(ctx, &usersv1.ResetPasswordRequest{Token: "guessed", NewPassword: "new " + password})
+		}},
+		{"RequestEmailChange", "change the e-mail without the password", u, i, i, i, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.RequestEmailChange(ctx, &usersv1.RequestEmailChangeRequest{Email: "new@example.org", CurrentPassword: "guessed"})
+		}},
+		{"ConfirmEmailChange", "confirm without a link", i, i, i, i, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ConfirmEmailChange(ctx, &usersv1.ConfirmEmailChangeRequest{Token: "guessed"})
+		}},
+		{"ListSecurityEvents", "list a user's security events", u, d, "", "", func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
+			return w.ListSecurityEvents(ctx, &usersv1.ListSecurityEventsRequest{UserId: u.GetId()})
+		}},
+		{"ListSecurityEvents", "list all security events", u, d, d, "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ListSecurityEvents(ctx, &usersv1.ListSecurityEventsRequest{})
+		}},
 		{"CreateToken", "make a token", u, "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
 			return w.CreateToken(ctx, &usersv1.CreateTokenRequest{Name: "Report", Scopes: []string{"tasks:read"}})
 		}},

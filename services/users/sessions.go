@@ -297,7 +297,7 @@ func (s *service) ChangePassword(ctx context.Context, req *usersv1.ChangePasswor
 		if u.PasswordHash, err = s.hasher.hash(ctx, req.GetNewPassword()); err != nil {
 			return err
 		}
-		return s.store.changePassword(ctx, u, signOut{all: true, but: caller.SessionID})
+		return s.store.changePassword(ctx, u, signOut{all: true, but: caller.SessionID, links: true})
 	})
 	if err != nil {
 		return nil, err

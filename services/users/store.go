@@ -15,6 +15,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
@@ -77,7 +78,7 @@ func (s store) create(ctx context.Context, u *user) error {
 
 // update writes the user's fields over the version it was read at, or is write.ErrRaced, and ends the sessions that it
 // is to sign out. When resigns is set, another admin has to remain.
-func (s store) update(ctx context.Context, u *user, resigns bool, out signOut) error {
+func (s store) update(ctx context.Context, u *user, resigns bool, out signOut, happened ...events.Event) error {
 	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		if resigns {
 			if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
@@ -93,7 +94,7 @@ func (s store) update(ctx context.Context, u *user, resigns bool, out signOut) e
 			return write.Change{}, err
 		}
 		ended, err := out.apply(ctx, tx, u.ID)
-		return write.Changed(u.proto(auth.CallerFrom(ctx)), append(ended, u.event("updated"))...), err
+		return write.Changed(u.proto(auth.CallerFrom(ctx)), slices.Concat(ended, happened, []events.Event{u.event("updated")})...), err
 	})
 }
 
@@ -146,7 +147,7 @@ func (s store) changePassword(ctx context.Context, u *user, out signOut) error {
 			return write.Change{}, err
 		}
 		ended, err := out.apply(ctx, tx, u.ID)
-		return write.Changed(&emptypb.Empty{}, append(ended, u.event("updated"))...), err
+		return write.Changed(&emptypb.Empty{}, append(ended, u.security("password.changed"), u.event("updated"))...), err
 	})
 }
 
@@ -223,12 +224,13 @@ func (s store) listSessions(ctx context.Context, userID int64) ([]*session, erro
 }
 
 // signOut says which sessions of a user end: one of them, all, or all but one; and whether all its personal access
-// tokens do. The zero signOut is none.
+// tokens and the links that were mailed do. The zero signOut is none.
 type signOut struct {
 	one    string
 	all    bool
 	but    string
 	tokens bool
+	links  bool // those that were mailed
 }
 
 // endSessions ends sessions of the user. One that is not there, or not any more, is NotFound.
@@ -248,7 +250,15 @@ func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) (ended []ev
 	if o == (signOut{}) {
 		return nil, nil
 	}
-	if ended, err = o.endSessions(ctx, tx, userID); err != nil || !o.tokens {
+	if o.links {
+		if _, err := tx.NewDelete().Model((*link)(nil)).Where("l.user_id = ?", userID).Exec(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if o.all || o.one != "" {
+		ended, err = o.endSessions(ctx, tx, userID)
+	}
+	if err != nil || !o.tokens {
 		return ended, err
 	}
 	all := &token{UserID: userID}
@@ -311,6 +321,9 @@ const (
 func (s store) purge(ctx context.Context, before time.Time) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
+	if _, err := s.db.NewDelete().Model((*link)(nil)).Where("l.expires_at < now()").Exec(ctx); err != nil {
+		return false, fmt.Errorf("purge links: %w", err)
+	}
 	for _, table := range []string{"sessions", "tokens"} {
 		res, err := s.db.NewRaw(`DELETE FROM ?0 WHERE id IN (SELECT id FROM ?0 WHERE expires_at < ?1 OR revoked_at < ?1 LIMIT ?2)`,
 			bun.Ident(table), before, purgeBatch).Exec(ctx)
@@ -401,4 +414,113 @@ func (s store) useToken(ctx context.Context, hash []byte) (*user, *token, error)
 		Where("t.id = ? AND coalesce(t.last_used_at, '-infinity') < now() - ? * interval '1 second'", t.ID, useEvery.Seconds()).
 		Exec(ctx)
 	return u, t, postgres.Error(err, "token")
+}
+
+// requestReset notes that somebody asks for a link to set a password.
+func (s store) requestReset(ctx context.Context, email string) error {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		_, err := tx.NewRaw("INSERT INTO resets (email) VALUES (?)", email).Exec(ctx)
+		return write.Changed(&emptypb.Empty{}), err
+	})
+}
+
+// takeReset takes one request for a link, and makes the link and the mail of it if there is such a user, and none was
+// mailed in the pause before. It tells whether there was one.
+func (s store) takeReset(ctx context.Context, pause time.Duration, compose func(*user) (*link, mail.Message)) (found bool, err error) {
+	err = write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		var email string
+		err := tx.NewRaw(`DELETE FROM resets WHERE id = (SELECT id FROM resets ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+			RETURNING email`).Scan(ctx, &email)
+		if errors.Is(err, sql.ErrNoRows) {
+			return write.Changed(&emptypb.Empty{}), nil
+		}
+		if err != nil {
+			return write.Change{}, err
+		}
+		found = true
+		u := new(user)
+		err = tx.NewSelect().Model(u).Where("lower(u.email) = lower(?) AND u.active AND u.deleted_at IS NULL", email).
+			For("UPDATE").Scan(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return write.Changed(&emptypb.Empty{}), nil
+		}
+		if err != nil {
+			return write.Change{}, err
+		}
+		lately, err := tx.NewSelect().Model((*link)(nil)).
+			Where("l.user_id = ? AND l.purpose = ? AND l.created_at > ?", u.ID, setPassword, time.Now().Add(-pause)).Exists(ctx)
+		if err != nil || lately {
+			return write.Changed(&emptypb.Empty{}), err
+		}
+		l, m := compose(u)
+		return write.Changed(&emptypb.Empty{}), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
+	})
+	return found, err
+}
+
+// putLink makes the link the only one of its user for its purpose.
+func putLink(ctx context.Context, tx bun.Tx, l *link) error {
+	_, err := tx.NewInsert().Model(l).On("CONFLICT (user_id, purpose) DO UPDATE").
+		Set("hash = EXCLUDED.hash, email = EXCLUDED.email, expires_at = EXCLUDED.expires_at, created_at = now()").Exec(ctx)
+	return err
+}
+
+// createLink adds the link, and queues its mail.
+func (s store) createLink(ctx context.Context, l *link, happened events.Event, m mail.Message) error {
+	return write.Tx(ctx, s.db, "link", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		return write.Changed(&emptypb.Empty{}, happened), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
+	})
+}
+
+// link gives a link that still works.
+func (s store) link(ctx context.Context, what purpose, hash []byte) (*link, error) {
+	l := new(link)
+	err := s.db.NewSelect().Model(l).Where("l.hash = ? AND l.purpose = ? AND l.expires_at > now()", hash, what).Scan(ctx)
+	return l, postgres.Error(err, "link")
+}
+
+// linkUse is what the use of a link does to its user.
+type linkUse struct {
+	column   string // that it changes
+	happened string
+	out      signOut
+	tell     mail.Message
+}
+
+// useLink uses a link up, and does to its user, who is locked, what decide says.
+func (s store) useLink(ctx context.Context, what purpose, hash []byte, decide func(*user, *link) linkUse) error {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		// The user first, as those do who end its links.
+		u, l := new(user), new(link)
+		err := tx.NewSelect().Model(u).
+			Where("u.id = (SELECT user_id FROM links WHERE hash = ?) AND u.active AND u.deleted_at IS NULL", hash).
+			For("UPDATE").Scan(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		err = tx.NewDelete().Model(l).Where("l.hash = ? AND l.purpose = ? AND l.expires_at > now()", hash, what).
+			Returning("*").Scan(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		use := decide(u, l)
+		_, err = tx.NewUpdate().Model(u).Column(use.column).Set("version = version + 1, updated_at = now()").WherePK().
+			Returning("version, updated_at").Exec(ctx)
+		if err != nil {
+			return write.Change{}, err
+		}
+		ended, err := use.out.apply(ctx, tx, u.ID)
+		return write.Changed(&emptypb.Empty{}, append(ended, u.security(use.happened), u.event("updated"))...),
+			errors.Join(err, mail.Queue(ctx, tx, use.tell))
+	})
+}
+
+// listEvents gives one page of the audit trail, of one user or, for 0, of all.
+func (s store) listEvents(ctx context.Context, userID int64, types []string, q *page.Query[*event]) (page.Page[*event], error) {
+	sel := s.db.NewSelect().Where("e.type = ANY(?)", pgdialect.Array(types))
+	if userID != 0 {
+		sel = sel.Where("e.subject_id = ? AND e.type <> 'user.updated'", userID)
+	}
+	p, err := q.Select(ctx, sel)
+	return p, postgres.Error(err, "event")
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -35,6 +36,7 @@ type Config struct {
 	Redis    cache.Config
 	Events   events.Config
 	Auth     auth.Config
+	Mail     mail.Config
 
 	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
 	AccessTTL     time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"10m" doc:"How long an access token is valid"`
@@ -50,7 +52,7 @@ const startTimeout = 30 * time.Second
 
 // Migrate brings the database up to date.
 func Migrate(ctx context.Context, cfg Config, _ app.Env) error {
-	return postgres.Migrate(ctx, cfg.Postgres.URL, append(write.Migrations(), postgres.MigrationFiles(migrations))...)
+	return postgres.Migrate(ctx, cfg.Postgres.URL, append(write.Migrations(), mail.Migrations(), postgres.MigrationFiles(migrations))...)
 }
 
 // Run serves until ctx ends.
@@ -79,7 +81,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	s := &service{
 		store: store{&write.DB{DB: db, Cache: writer}}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
-		tokenMaxTTL: cfg.TokenMaxTTL,
+		tokenMaxTTL: cfg.TokenMaxTTL, mail: cfg.Mail,
+	}
+	outbox, err := mail.New(cfg.Mail, env)
+	if err != nil {
+		return err
 	}
 	if err := s.makeFirstAdmin(ctx, cfg); err != nil {
 		return err
@@ -97,7 +103,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 			auth.Authenticate(verifier, usersv1.UsersService_Register_FullMethodName,
 				usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_GetKeys_FullMethodName,
 				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName,
-				usersv1.UsersService_ExchangeToken_FullMethodName),
+				usersv1.UsersService_ExchangeToken_FullMethodName, usersv1.UsersService_RequestPasswordReset_FullMethodName,
+				usersv1.UsersService_ResetPassword_FullMethodName, usersv1.UsersService_ConfirmEmailChange_FullMethodName),
 			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
 				usersv1.UsersService_RefreshTokens_FullMethodName),
 		},
@@ -108,6 +115,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 			func(ctx context.Context) { cache.Keep(ctx, "users", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },
+			func(ctx context.Context) { s.sendResets(ctx, env.Log) },
+			func(ctx context.Context) { outbox.Run(ctx, db) },
 		},
 	})
 }

@@ -35,7 +35,7 @@ func (s *serve) Run(ctx context.Context) (err error) {
 	vars := map[string]string{
 		"PATH": os.Getenv("PATH"),
 		// Counting requests is part of what each costs, so the limits stay, out of reach.
-		"RATE_LIMIT": "1000000000", "GRAPHQL_BUDGET": "1000000000", "AUTH_RATE_LIMIT": "1000000000",
+		"RATE_LIMIT": "1000000000", "GRAPHQL_BUDGET": "1000000000", "AUTH_RATE_LIMIT": "1000000000", "ACCOUNT_RATE_LIMIT": "0",
 	}
 	for _, v := range s.Env {
 		name, value, _ := strings.Cut(v, "=")

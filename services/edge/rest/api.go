@@ -50,6 +50,7 @@ func Register(mux Mux, cfg Config) []byte {
 	a.registerAuth()
 	a.registerSessions()
 	a.registerTokens()
+	a.registerAudit()
 	a.registerUsers()
 	a.registerProjects()
 	a.registerMembers()

@@ -348,6 +348,8 @@ func renamed(name string) string {
 		return "status"
 	case "deleted":
 		return "trash"
+	case "types":
+		return "type"
 	case "priorities":
 		return "priority"
 	case "labels":

@@ -56,6 +56,7 @@ func (a *api) registerSessions() {
 			CurrentPassword: in.Body.Current, NewPassword: in.Body.New,
 		})
 	})
+	a.registerLinks()
 	register(a, operation(http.MethodGet, "/api/users/me/sessions/", "listSessions", tagAuth, "List the caller's sessions",
 		"Gives the sessions that have not ended, the one used last first; at most 200."), a.listSessions)
 	register(a, operation(http.MethodDelete, "/api/users/me/sessions/{session_id}/", "deleteSession", tagAuth, "End a session",

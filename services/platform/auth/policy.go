@@ -155,7 +155,8 @@ var scopes = func() map[string][]Scope {
 	rows(users, "BatchGetUsers ListUsers", ReadUsersScope)
 	rows(users, "GetUser", ReadUsersScope, WriteProjectsScope) // who adds a member names a user
 	rows(users, "CreateUser UpdateUser", WriteUsersScope)
-	rows(users, `DeleteUser Logout ChangePassword ListSessions DeleteSession DeleteSessions
+	rows(users, "ListSecurityEvents", AdminScope)
+	rows(users, `DeleteUser Logout ChangePassword RequestEmailChange ListSessions DeleteSession DeleteSessions
 		CreateToken GetToken ListTokens DeleteToken`)
 	rows(projects, `GetProject BatchGetProjects ListProjects GetMember ListMembers BatchListMembers
 		GetInvitation ListInvitations`, ReadProjectsScope)

@@ -504,6 +504,412 @@ func (x *ChangePasswordRequest) GetNewPassword() string {
 	return ""
 }
 
+type RequestPasswordResetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Email         string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestPasswordResetRequest) Reset() {
+	*x = RequestPasswordResetRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestPasswordResetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestPasswordResetRequest) ProtoMessage() {}
+
+func (x *RequestPasswordResetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestPasswordResetRequest.ProtoReflect.Descriptor instead.
+func (*RequestPasswordResetRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RequestPasswordResetRequest) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+type ResetPasswordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// 8 to 200 characters.
+	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetPasswordRequest) Reset() {
+	*x = ResetPasswordRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetPasswordRequest) ProtoMessage() {}
+
+func (x *ResetPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetPasswordRequest.ProtoReflect.Descriptor instead.
+func (*ResetPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ResetPasswordRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ResetPasswordRequest) GetNewPassword() string {
+	if x != nil {
+		return x.NewPassword
+	}
+	return ""
+}
+
+type RequestEmailChangeRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Email           string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	CurrentPassword string                 `protobuf:"bytes,2,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RequestEmailChangeRequest) Reset() {
+	*x = RequestEmailChangeRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestEmailChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestEmailChangeRequest) ProtoMessage() {}
+
+func (x *RequestEmailChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestEmailChangeRequest.ProtoReflect.Descriptor instead.
+func (*RequestEmailChangeRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RequestEmailChangeRequest) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *RequestEmailChangeRequest) GetCurrentPassword() string {
+	if x != nil {
+		return x.CurrentPassword
+	}
+	return ""
+}
+
+type ConfirmEmailChangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmEmailChangeRequest) Reset() {
+	*x = ConfirmEmailChangeRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmEmailChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmEmailChangeRequest) ProtoMessage() {}
+
+func (x *ConfirmEmailChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmEmailChangeRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmEmailChangeRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ConfirmEmailChangeRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// SecurityEvent is one thing that happened to an account.
+type SecurityEvent struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	// The thing and what happened to it, such as "session.created".
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// Whose account it is.
+	UserId int64 `protobuf:"varint,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Who did it; 0 for somebody who was not signed in.
+	ActorId int64 `protobuf:"varint,5,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"`
+	// The session that it is about, or empty.
+	SessionId string `protobuf:"bytes,6,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// The personal access token that it is about, or 0.
+	TokenId       int64 `protobuf:"varint,7,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecurityEvent) Reset() {
+	*x = SecurityEvent{}
+	mi := &file_users_v1_users_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityEvent) ProtoMessage() {}
+
+func (x *SecurityEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityEvent.ProtoReflect.Descriptor instead.
+func (*SecurityEvent) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SecurityEvent) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SecurityEvent) GetOccurredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return nil
+}
+
+func (x *SecurityEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *SecurityEvent) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *SecurityEvent) GetActorId() int64 {
+	if x != nil {
+		return x.ActorId
+	}
+	return 0
+}
+
+func (x *SecurityEvent) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SecurityEvent) GetTokenId() int64 {
+	if x != nil {
+		return x.TokenId
+	}
+	return 0
+}
+
+// ListSecurityEventsRequest asks for events. Orders: id.
+type ListSecurityEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	// Of one user; 0 is all users.
+	UserId int64 `protobuf:"varint,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Only of these types; empty is all.
+	Types         []string `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSecurityEventsRequest) Reset() {
+	*x = ListSecurityEventsRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSecurityEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSecurityEventsRequest) ProtoMessage() {}
+
+func (x *ListSecurityEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSecurityEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListSecurityEventsRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListSecurityEventsRequest) GetPage() *v1.PageRequest {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *ListSecurityEventsRequest) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *ListSecurityEventsRequest) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+type ListSecurityEventsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*SecurityEvent       `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Page          *v1.PageInfo           `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSecurityEventsResponse) Reset() {
+	*x = ListSecurityEventsResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSecurityEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSecurityEventsResponse) ProtoMessage() {}
+
+func (x *ListSecurityEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSecurityEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListSecurityEventsResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListSecurityEventsResponse) GetEvents() []*SecurityEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListSecurityEventsResponse) GetPage() *v1.PageInfo {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
 // Session is one sign-in, from which refresh tokens follow from one another until it ends.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -524,7 +930,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_users_v1_users_proto_msgTypes[7]
+	mi := &file_users_v1_users_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +942,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[7]
+	mi := &file_users_v1_users_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +955,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{7}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Session) GetId() string {
@@ -609,7 +1015,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[8]
+	mi := &file_users_v1_users_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +1027,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[8]
+	mi := &file_users_v1_users_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +1040,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{8}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
 }
 
 type ListSessionsResponse struct {
@@ -647,7 +1053,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[9]
+	mi := &file_users_v1_users_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +1065,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[9]
+	mi := &file_users_v1_users_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +1078,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{9}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -691,7 +1097,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[10]
+	mi := &file_users_v1_users_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +1109,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[10]
+	mi := &file_users_v1_users_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +1122,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{10}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteSessionRequest) GetId() string {
@@ -734,7 +1140,7 @@ type DeleteSessionsRequest struct {
 
 func (x *DeleteSessionsRequest) Reset() {
 	*x = DeleteSessionsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[11]
+	mi := &file_users_v1_users_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +1152,7 @@ func (x *DeleteSessionsRequest) String() string {
 func (*DeleteSessionsRequest) ProtoMessage() {}
 
 func (x *DeleteSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[11]
+	mi := &file_users_v1_users_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +1165,7 @@ func (x *DeleteSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
 }
 
 // Token is a personal access token: what a script has instead of a password.
@@ -786,7 +1192,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +1204,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +1217,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Token) GetId() int64 {
@@ -899,7 +1305,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1317,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1330,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -964,7 +1370,7 @@ type GetTokenRequest struct {
 
 func (x *GetTokenRequest) Reset() {
 	*x = GetTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[14]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1382,7 @@ func (x *GetTokenRequest) String() string {
 func (*GetTokenRequest) ProtoMessage() {}
 
 func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[14]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1395,7 @@ func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTokenRequest.ProtoReflect.Descriptor instead.
 func (*GetTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetTokenRequest) GetId() int64 {
@@ -1007,7 +1413,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[15]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1425,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[15]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1438,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
 }
 
 type ListTokensResponse struct {
@@ -1044,7 +1450,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[16]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1462,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[16]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1475,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -1088,7 +1494,7 @@ type DeleteTokenRequest struct {
 
 func (x *DeleteTokenRequest) Reset() {
 	*x = DeleteTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[17]
+	mi := &file_users_v1_users_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1506,7 @@ func (x *DeleteTokenRequest) String() string {
 func (*DeleteTokenRequest) ProtoMessage() {}
 
 func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[17]
+	mi := &file_users_v1_users_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1519,7 @@ func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTokenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteTokenRequest) GetId() int64 {
@@ -1132,7 +1538,7 @@ type ExchangeTokenRequest struct {
 
 func (x *ExchangeTokenRequest) Reset() {
 	*x = ExchangeTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[18]
+	mi := &file_users_v1_users_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1550,7 @@ func (x *ExchangeTokenRequest) String() string {
 func (*ExchangeTokenRequest) ProtoMessage() {}
 
 func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[18]
+	mi := &file_users_v1_users_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1563,7 @@ func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeTokenRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExchangeTokenRequest) GetSecret() string {
@@ -1179,7 +1585,7 @@ type ExchangeTokenResponse struct {
 
 func (x *ExchangeTokenResponse) Reset() {
 	*x = ExchangeTokenResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[19]
+	mi := &file_users_v1_users_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1597,7 @@ func (x *ExchangeTokenResponse) String() string {
 func (*ExchangeTokenResponse) ProtoMessage() {}
 
 func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[19]
+	mi := &file_users_v1_users_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1610,7 @@ func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeTokenResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExchangeTokenResponse) GetAccessToken() string {
@@ -1231,7 +1637,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[20]
+	mi := &file_users_v1_users_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1649,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[20]
+	mi := &file_users_v1_users_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1662,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListRevocationsRequest) GetSince() *timestamppb.Timestamp {
@@ -1280,7 +1686,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[21]
+	mi := &file_users_v1_users_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1698,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[21]
+	mi := &file_users_v1_users_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1711,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRevocationsResponse) GetSessionIds() []string {
@@ -1337,7 +1743,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[22]
+	mi := &file_users_v1_users_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1755,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[22]
+	mi := &file_users_v1_users_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1768,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{29}
 }
 
 // Keys is a JSON Web Key Set, RFC 7517.
@@ -1375,7 +1781,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_users_v1_users_proto_msgTypes[23]
+	mi := &file_users_v1_users_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1793,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[23]
+	mi := &file_users_v1_users_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1806,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Keys) GetJwks() []byte {
@@ -1419,7 +1825,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[24]
+	mi := &file_users_v1_users_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1837,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[24]
+	mi := &file_users_v1_users_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1850,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{24}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetUserRequest) GetId() int64 {
@@ -1464,7 +1870,7 @@ type BatchGetUsersRequest struct {
 
 func (x *BatchGetUsersRequest) Reset() {
 	*x = BatchGetUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[25]
+	mi := &file_users_v1_users_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1882,7 @@ func (x *BatchGetUsersRequest) String() string {
 func (*BatchGetUsersRequest) ProtoMessage() {}
 
 func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[25]
+	mi := &file_users_v1_users_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1895,7 @@ func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{25}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BatchGetUsersRequest) GetIds() []int64 {
@@ -1508,7 +1914,7 @@ type BatchGetUsersResponse struct {
 
 func (x *BatchGetUsersResponse) Reset() {
 	*x = BatchGetUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[26]
+	mi := &file_users_v1_users_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1926,7 @@ func (x *BatchGetUsersResponse) String() string {
 func (*BatchGetUsersResponse) ProtoMessage() {}
 
 func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[26]
+	mi := &file_users_v1_users_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1939,7 @@ func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{26}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BatchGetUsersResponse) GetUsers() []*User {
@@ -1560,7 +1966,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[27]
+	mi := &file_users_v1_users_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1978,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[27]
+	mi := &file_users_v1_users_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1991,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{27}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListUsersRequest) GetPage() *v1.PageRequest {
@@ -1626,7 +2032,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[28]
+	mi := &file_users_v1_users_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +2044,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[28]
+	mi := &file_users_v1_users_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +2057,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{28}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -1683,7 +2089,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[29]
+	mi := &file_users_v1_users_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +2101,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[29]
+	mi := &file_users_v1_users_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +2114,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{29}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateUserRequest) GetName() string {
@@ -1764,7 +2170,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[30]
+	mi := &file_users_v1_users_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2182,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[30]
+	mi := &file_users_v1_users_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2195,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{30}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UpdateUserRequest) GetId() int64 {
@@ -1858,7 +2264,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[31]
+	mi := &file_users_v1_users_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2276,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[31]
+	mi := &file_users_v1_users_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2289,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{31}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteUserRequest) GetId() int64 {
@@ -1935,7 +2341,34 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\rLogoutRequest\"o\n" +
 	"\x15ChangePasswordRequest\x12.\n" +
 	"\x10current_password\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0fcurrentPassword\x12&\n" +
-	"\fnew_password\x18\x02 \x01(\tB\x03\x80\x01\x01R\vnewPassword\"\x98\x02\n" +
+	"\fnew_password\x18\x02 \x01(\tB\x03\x80\x01\x01R\vnewPassword\"3\n" +
+	"\x1bRequestPasswordResetRequest\x12\x14\n" +
+	"\x05email\x18\x01 \x01(\tR\x05email\"Y\n" +
+	"\x14ResetPasswordRequest\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12&\n" +
+	"\fnew_password\x18\x02 \x01(\tB\x03\x80\x01\x01R\vnewPassword\"a\n" +
+	"\x19RequestEmailChangeRequest\x12\x14\n" +
+	"\x05email\x18\x01 \x01(\tR\x05email\x12.\n" +
+	"\x10current_password\x18\x02 \x01(\tB\x03\x80\x01\x01R\x0fcurrentPassword\"6\n" +
+	"\x19ConfirmEmailChangeRequest\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\"\xde\x01\n" +
+	"\rSecurityEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12;\n" +
+	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"occurredAt\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12\x17\n" +
+	"\auser_id\x18\x04 \x01(\x03R\x06userId\x12\x19\n" +
+	"\bactor_id\x18\x05 \x01(\x03R\aactorId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x06 \x01(\tR\tsessionId\x12\x19\n" +
+	"\btoken_id\x18\a \x01(\x03R\atokenId\"t\n" +
+	"\x19ListSecurityEventsRequest\x12(\n" +
+	"\x04page\x18\x01 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\x03R\x06userId\x12\x14\n" +
+	"\x05types\x18\x03 \x03(\tR\x05types\"t\n" +
+	"\x1aListSecurityEventsResponse\x12/\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.users.v1.SecurityEventR\x06events\x12%\n" +
+	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\x98\x02\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\x03R\x06userId\x129\n" +
@@ -2038,13 +2471,18 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_USER\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x022\x8d\v\n" +
+	"ROLE_ADMIN\x10\x022\xb4\x0e\n" +
 	"\fUsersService\x125\n" +
 	"\bRegister\x12\x19.users.v1.RegisterRequest\x1a\x0e.users.v1.User\x121\n" +
 	"\x05Login\x12\x16.users.v1.LoginRequest\x1a\x10.users.v1.Tokens\x12A\n" +
 	"\rRefreshTokens\x12\x1e.users.v1.RefreshTokensRequest\x1a\x10.users.v1.Tokens\x129\n" +
 	"\x06Logout\x12\x17.users.v1.LogoutRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
-	"\x0eChangePassword\x12\x1f.users.v1.ChangePasswordRequest\x1a\x16.google.protobuf.Empty\x12M\n" +
+	"\x0eChangePassword\x12\x1f.users.v1.ChangePasswordRequest\x1a\x16.google.protobuf.Empty\x12U\n" +
+	"\x14RequestPasswordReset\x12%.users.v1.RequestPasswordResetRequest\x1a\x16.google.protobuf.Empty\x12G\n" +
+	"\rResetPassword\x12\x1e.users.v1.ResetPasswordRequest\x1a\x16.google.protobuf.Empty\x12Q\n" +
+	"\x12RequestEmailChange\x12#.users.v1.RequestEmailChangeRequest\x1a\x16.google.protobuf.Empty\x12Q\n" +
+	"\x12ConfirmEmailChange\x12#.users.v1.ConfirmEmailChangeRequest\x1a\x16.google.protobuf.Empty\x12_\n" +
+	"\x12ListSecurityEvents\x12#.users.v1.ListSecurityEventsRequest\x1a$.users.v1.ListSecurityEventsResponse\x12M\n" +
 	"\fListSessions\x12\x1d.users.v1.ListSessionsRequest\x1a\x1e.users.v1.ListSessionsResponse\x12G\n" +
 	"\rDeleteSession\x12\x1e.users.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
 	"\x0eDeleteSessions\x12\x1f.users.v1.DeleteSessionsRequest\x1a\x16.google.protobuf.Empty\x12<\n" +
@@ -2079,120 +2517,141 @@ func file_users_v1_users_proto_rawDescGZIP() []byte {
 }
 
 var file_users_v1_users_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_users_v1_users_proto_goTypes = []any{
-	(Role)(0),                       // 0: users.v1.Role
-	(*User)(nil),                    // 1: users.v1.User
-	(*RegisterRequest)(nil),         // 2: users.v1.RegisterRequest
-	(*LoginRequest)(nil),            // 3: users.v1.LoginRequest
-	(*Tokens)(nil),                  // 4: users.v1.Tokens
-	(*RefreshTokensRequest)(nil),    // 5: users.v1.RefreshTokensRequest
-	(*LogoutRequest)(nil),           // 6: users.v1.LogoutRequest
-	(*ChangePasswordRequest)(nil),   // 7: users.v1.ChangePasswordRequest
-	(*Session)(nil),                 // 8: users.v1.Session
-	(*ListSessionsRequest)(nil),     // 9: users.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),    // 10: users.v1.ListSessionsResponse
-	(*DeleteSessionRequest)(nil),    // 11: users.v1.DeleteSessionRequest
-	(*DeleteSessionsRequest)(nil),   // 12: users.v1.DeleteSessionsRequest
-	(*Token)(nil),                   // 13: users.v1.Token
-	(*CreateTokenRequest)(nil),      // 14: users.v1.CreateTokenRequest
-	(*GetTokenRequest)(nil),         // 15: users.v1.GetTokenRequest
-	(*ListTokensRequest)(nil),       // 16: users.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),      // 17: users.v1.ListTokensResponse
-	(*DeleteTokenRequest)(nil),      // 18: users.v1.DeleteTokenRequest
-	(*ExchangeTokenRequest)(nil),    // 19: users.v1.ExchangeTokenRequest
-	(*ExchangeTokenResponse)(nil),   // 20: users.v1.ExchangeTokenResponse
-	(*ListRevocationsRequest)(nil),  // 21: users.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil), // 22: users.v1.ListRevocationsResponse
-	(*GetKeysRequest)(nil),          // 23: users.v1.GetKeysRequest
-	(*Keys)(nil),                    // 24: users.v1.Keys
-	(*GetUserRequest)(nil),          // 25: users.v1.GetUserRequest
-	(*BatchGetUsersRequest)(nil),    // 26: users.v1.BatchGetUsersRequest
-	(*BatchGetUsersResponse)(nil),   // 27: users.v1.BatchGetUsersResponse
-	(*ListUsersRequest)(nil),        // 28: users.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),       // 29: users.v1.ListUsersResponse
-	(*CreateUserRequest)(nil),       // 30: users.v1.CreateUserRequest
-	(*UpdateUserRequest)(nil),       // 31: users.v1.UpdateUserRequest
-	(*DeleteUserRequest)(nil),       // 32: users.v1.DeleteUserRequest
-	(*timestamppb.Timestamp)(nil),   // 33: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 34: google.protobuf.Duration
-	(*v1.PageRequest)(nil),          // 35: page.v1.PageRequest
-	(*v1.PageInfo)(nil),             // 36: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),   // 37: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),           // 38: google.protobuf.Empty
+	(Role)(0),                           // 0: users.v1.Role
+	(*User)(nil),                        // 1: users.v1.User
+	(*RegisterRequest)(nil),             // 2: users.v1.RegisterRequest
+	(*LoginRequest)(nil),                // 3: users.v1.LoginRequest
+	(*Tokens)(nil),                      // 4: users.v1.Tokens
+	(*RefreshTokensRequest)(nil),        // 5: users.v1.RefreshTokensRequest
+	(*LogoutRequest)(nil),               // 6: users.v1.LogoutRequest
+	(*ChangePasswordRequest)(nil),       // 7: users.v1.ChangePasswordRequest
+	(*RequestPasswordResetRequest)(nil), // 8: users.v1.RequestPasswordResetRequest
+	(*ResetPasswordRequest)(nil),        // 9: users.v1.ResetPasswordRequest
+	(*RequestEmailChangeRequest)(nil),   // 10: users.v1.RequestEmailChangeRequest
+	(*ConfirmEmailChangeRequest)(nil),   // 11: users.v1.ConfirmEmailChangeRequest
+	(*SecurityEvent)(nil),               // 12: users.v1.SecurityEvent
+	(*ListSecurityEventsRequest)(nil),   // 13: users.v1.ListSecurityEventsRequest
+	(*ListSecurityEventsResponse)(nil),  // 14: users.v1.ListSecurityEventsResponse
+	(*Session)(nil),                     // 15: users.v1.Session
+	(*ListSessionsRequest)(nil),         // 16: users.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),        // 17: users.v1.ListSessionsResponse
+	(*DeleteSessionRequest)(nil),        // 18: users.v1.DeleteSessionRequest
+	(*DeleteSessionsRequest)(nil),       // 19: users.v1.DeleteSessionsRequest
+	(*Token)(nil),                       // 20: users.v1.Token
+	(*CreateTokenRequest)(nil),          // 21: users.v1.CreateTokenRequest
+	(*GetTokenRequest)(nil),             // 22: users.v1.GetTokenRequest
+	(*ListTokensRequest)(nil),           // 23: users.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 24: users.v1.ListTokensResponse
+	(*DeleteTokenRequest)(nil),          // 25: users.v1.DeleteTokenRequest
+	(*ExchangeTokenRequest)(nil),        // 26: users.v1.ExchangeTokenRequest
+	(*ExchangeTokenResponse)(nil),       // 27: users.v1.ExchangeTokenResponse
+	(*ListRevocationsRequest)(nil),      // 28: users.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),     // 29: users.v1.ListRevocationsResponse
+	(*GetKeysRequest)(nil),              // 30: users.v1.GetKeysRequest
+	(*Keys)(nil),                        // 31: users.v1.Keys
+	(*GetUserRequest)(nil),              // 32: users.v1.GetUserRequest
+	(*BatchGetUsersRequest)(nil),        // 33: users.v1.BatchGetUsersRequest
+	(*BatchGetUsersResponse)(nil),       // 34: users.v1.BatchGetUsersResponse
+	(*ListUsersRequest)(nil),            // 35: users.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),           // 36: users.v1.ListUsersResponse
+	(*CreateUserRequest)(nil),           // 37: users.v1.CreateUserRequest
+	(*UpdateUserRequest)(nil),           // 38: users.v1.UpdateUserRequest
+	(*DeleteUserRequest)(nil),           // 39: users.v1.DeleteUserRequest
+	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),              // 41: page.v1.PageRequest
+	(*v1.PageInfo)(nil),                 // 42: page.v1.PageInfo
+	(*durationpb.Duration)(nil),         // 43: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),       // 44: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),               // 45: google.protobuf.Empty
 }
 var file_users_v1_users_proto_depIdxs = []int32{
-	33, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	33, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
+	40, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	40, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: users.v1.User.role:type_name -> users.v1.Role
 	1,  // 3: users.v1.Tokens.user:type_name -> users.v1.User
-	33, // 4: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	33, // 5: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
-	33, // 6: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 7: users.v1.ListSessionsResponse.sessions:type_name -> users.v1.Session
-	33, // 8: users.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	33, // 9: users.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	33, // 10: users.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
-	33, // 11: users.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
-	13, // 12: users.v1.ListTokensResponse.tokens:type_name -> users.v1.Token
-	33, // 13: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
-	33, // 14: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
-	34, // 15: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
-	1,  // 16: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
-	35, // 17: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 18: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
-	1,  // 19: users.v1.ListUsersResponse.users:type_name -> users.v1.User
-	36, // 20: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
-	0,  // 21: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
-	37, // 22: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 23: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
-	2,  // 24: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
-	3,  // 25: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
-	5,  // 26: users.v1.UsersService.RefreshTokens:input_type -> users.v1.RefreshTokensRequest
-	6,  // 27: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
-	7,  // 28: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
-	9,  // 29: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
-	11, // 30: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
-	12, // 31: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
-	14, // 32: users.v1.UsersService.CreateToken:input_type -> users.v1.CreateTokenRequest
-	15, // 33: users.v1.UsersService.GetToken:input_type -> users.v1.GetTokenRequest
-	16, // 34: users.v1.UsersService.ListTokens:input_type -> users.v1.ListTokensRequest
-	18, // 35: users.v1.UsersService.DeleteToken:input_type -> users.v1.DeleteTokenRequest
-	19, // 36: users.v1.UsersService.ExchangeToken:input_type -> users.v1.ExchangeTokenRequest
-	21, // 37: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
-	23, // 38: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
-	25, // 39: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
-	26, // 40: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
-	28, // 41: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
-	30, // 42: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
-	31, // 43: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
-	32, // 44: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
-	1,  // 45: users.v1.UsersService.Register:output_type -> users.v1.User
-	4,  // 46: users.v1.UsersService.Login:output_type -> users.v1.Tokens
-	4,  // 47: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
-	38, // 48: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
-	38, // 49: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
-	10, // 50: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
-	38, // 51: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
-	38, // 52: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
-	13, // 53: users.v1.UsersService.CreateToken:output_type -> users.v1.Token
-	13, // 54: users.v1.UsersService.GetToken:output_type -> users.v1.Token
-	17, // 55: users.v1.UsersService.ListTokens:output_type -> users.v1.ListTokensResponse
-	38, // 56: users.v1.UsersService.DeleteToken:output_type -> google.protobuf.Empty
-	20, // 57: users.v1.UsersService.ExchangeToken:output_type -> users.v1.ExchangeTokenResponse
-	22, // 58: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
-	24, // 59: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
-	1,  // 60: users.v1.UsersService.GetUser:output_type -> users.v1.User
-	27, // 61: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
-	29, // 62: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
-	1,  // 63: users.v1.UsersService.CreateUser:output_type -> users.v1.User
-	1,  // 64: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
-	38, // 65: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
-	45, // [45:66] is the sub-list for method output_type
-	24, // [24:45] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	40, // 4: users.v1.SecurityEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	41, // 5: users.v1.ListSecurityEventsRequest.page:type_name -> page.v1.PageRequest
+	12, // 6: users.v1.ListSecurityEventsResponse.events:type_name -> users.v1.SecurityEvent
+	42, // 7: users.v1.ListSecurityEventsResponse.page:type_name -> page.v1.PageInfo
+	40, // 8: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	40, // 9: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	40, // 10: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	15, // 11: users.v1.ListSessionsResponse.sessions:type_name -> users.v1.Session
+	40, // 12: users.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	40, // 13: users.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 14: users.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
+	40, // 15: users.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 16: users.v1.ListTokensResponse.tokens:type_name -> users.v1.Token
+	40, // 17: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
+	40, // 18: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
+	43, // 19: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
+	1,  // 20: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
+	41, // 21: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 22: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
+	1,  // 23: users.v1.ListUsersResponse.users:type_name -> users.v1.User
+	42, // 24: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
+	0,  // 25: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
+	44, // 26: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 27: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
+	2,  // 28: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
+	3,  // 29: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
+	5,  // 30: users.v1.UsersService.RefreshTokens:input_type -> users.v1.RefreshTokensRequest
+	6,  // 31: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
+	7,  // 32: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
+	8,  // 33: users.v1.UsersService.RequestPasswordReset:input_type -> users.v1.RequestPasswordResetRequest
+	9,  // 34: users.v1.UsersService.ResetPassword:input_type -> users.v1.ResetPasswordRequest
+	10, // 35: users.v1.UsersService.RequestEmailChange:input_type -> users.v1.RequestEmailChangeRequest
+	11, // 36: users.v1.UsersService.ConfirmEmailChange:input_type -> users.v1.ConfirmEmailChangeRequest
+	13, // 37: users.v1.UsersService.ListSecurityEvents:input_type -> users.v1.ListSecurityEventsRequest
+	16, // 38: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
+	18, // 39: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
+	19, // 40: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
+	21, // 41: users.v1.UsersService.CreateToken:input_type -> users.v1.CreateTokenRequest
+	22, // 42: users.v1.UsersService.GetToken:input_type -> users.v1.GetTokenRequest
+	23, // 43: users.v1.UsersService.ListTokens:input_type -> users.v1.ListTokensRequest
+	25, // 44: users.v1.UsersService.DeleteToken:input_type -> users.v1.DeleteTokenRequest
+	26, // 45: users.v1.UsersService.ExchangeToken:input_type -> users.v1.ExchangeTokenRequest
+	28, // 46: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
+	30, // 47: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
+	32, // 48: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
+	33, // 49: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
+	35, // 50: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
+	37, // 51: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
+	38, // 52: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
+	39, // 53: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
+	1,  // 54: users.v1.UsersService.Register:output_type -> users.v1.User
+	4,  // 55: users.v1.UsersService.Login:output_type -> users.v1.Tokens
+	4,  // 56: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
+	45, // 57: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
+	45, // 58: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
+	45, // 59: users.v1.UsersService.RequestPasswordReset:output_type -> google.protobuf.Empty
+	45, // 60: users.v1.UsersService.ResetPassword:output_type -> google.protobuf.Empty
+	45, // 61: users.v1.UsersService.RequestEmailChange:output_type -> google.protobuf.Empty
+	45, // 62: users.v1.UsersService.ConfirmEmailChange:output_type -> google.protobuf.Empty
+	14, // 63: users.v1.UsersService.ListSecurityEvents:output_type -> users.v1.ListSecurityEventsResponse
+	17, // 64: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
+	45, // 65: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
+	45, // 66: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
+	20, // 67: users.v1.UsersService.CreateToken:output_type -> users.v1.Token
+	20, // 68: users.v1.UsersService.GetToken:output_type -> users.v1.Token
+	24, // 69: users.v1.UsersService.ListTokens:output_type -> users.v1.ListTokensResponse
+	45, // 70: users.v1.UsersService.DeleteToken:output_type -> google.protobuf.Empty
+	27, // 71: users.v1.UsersService.ExchangeToken:output_type -> users.v1.ExchangeTokenResponse
+	29, // 72: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
+	31, // 73: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
+	1,  // 74: users.v1.UsersService.GetUser:output_type -> users.v1.User
+	34, // 75: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
+	36, // 76: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
+	1,  // 77: users.v1.UsersService.CreateUser:output_type -> users.v1.User
+	1,  // 78: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
+	45, // 79: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
+	54, // [54:80] is the sub-list for method output_type
+	28, // [28:54] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_users_v1_users_proto_init() }
@@ -2201,15 +2660,15 @@ func file_users_v1_users_proto_init() {
 		return
 	}
 	file_users_v1_users_proto_msgTypes[0].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[27].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[29].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[34].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_users_v1_users_proto_rawDesc), len(file_users_v1_users_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,27 +22,32 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	UsersService_Register_FullMethodName        = "/users.v1.UsersService/Register"
-	UsersService_Login_FullMethodName           = "/users.v1.UsersService/Login"
-	UsersService_RefreshTokens_FullMethodName   = "/users.v1.UsersService/RefreshTokens"
-	UsersService_Logout_FullMethodName          = "/users.v1.UsersService/Logout"
-	UsersService_ChangePassword_FullMethodName  = "/users.v1.UsersService/ChangePassword"
-	UsersService_ListSessions_FullMethodName    = "/users.v1.UsersService/ListSessions"
-	UsersService_DeleteSession_FullMethodName   = "/users.v1.UsersService/DeleteSession"
-	UsersService_DeleteSessions_FullMethodName  = "/users.v1.UsersService/DeleteSessions"
-	UsersService_CreateToken_FullMethodName     = "/users.v1.UsersService/CreateToken"
-	UsersService_GetToken_FullMethodName        = "/users.v1.UsersService/GetToken"
-	UsersService_ListTokens_FullMethodName      = "/users.v1.UsersService/ListTokens"
-	UsersService_DeleteToken_FullMethodName     = "/users.v1.UsersService/DeleteToken"
-	UsersService_ExchangeToken_FullMethodName   = "/users.v1.UsersService/ExchangeToken"
-	UsersService_ListRevocations_FullMethodName = "/users.v1.UsersService/ListRevocations"
-	UsersService_GetKeys_FullMethodName         = "/users.v1.UsersService/GetKeys"
-	UsersService_GetUser_FullMethodName         = "/users.v1.UsersService/GetUser"
-	UsersService_BatchGetUsers_FullMethodName   = "/users.v1.UsersService/BatchGetUsers"
-	UsersService_ListUsers_FullMethodName       = "/users.v1.UsersService/ListUsers"
-	UsersService_CreateUser_FullMethodName      = "/users.v1.UsersService/CreateUser"
-	UsersService_UpdateUser_FullMethodName      = "/users.v1.UsersService/UpdateUser"
-	UsersService_DeleteUser_FullMethodName      = "/users.v1.UsersService/DeleteUser"
+	UsersService_Register_FullMethodName             = "/users.v1.UsersService/Register"
+	UsersService_Login_FullMethodName                = "/users.v1.UsersService/Login"
+	UsersService_RefreshTokens_FullMethodName        = "/users.v1.UsersService/RefreshTokens"
+	UsersService_Logout_FullMethodName               = "/users.v1.UsersService/Logout"
+	UsersService_ChangePassword_FullMethodName       = "/users.v1.UsersService/ChangePassword"
+	UsersService_RequestPasswordReset_FullMethodName = "/users.v1.UsersService/RequestPasswordReset"
+	UsersService_ResetPassword_FullMethodName        = "/users.v1.UsersService/ResetPassword"
+	UsersService_RequestEmailChange_FullMethodName   = "/users.v1.UsersService/RequestEmailChange"
+	UsersService_ConfirmEmailChange_FullMethodName   = "/users.v1.UsersService/ConfirmEmailChange"
+	UsersService_ListSecurityEvents_FullMethodName   = "/users.v1.UsersService/ListSecurityEvents"
+	UsersService_ListSessions_FullMethodName         = "/users.v1.UsersService/ListSessions"
+	UsersService_DeleteSession_FullMethodName        = "/users.v1.UsersService/DeleteSession"
+	UsersService_DeleteSessions_FullMethodName       = "/users.v1.UsersService/DeleteSessions"
+	UsersService_CreateToken_FullMethodName          = "/users.v1.UsersService/CreateToken"
+	UsersService_GetToken_FullMethodName             = "/users.v1.UsersService/GetToken"
+	UsersService_ListTokens_FullMethodName           = "/users.v1.UsersService/ListTokens"
+	UsersService_DeleteToken_FullMethodName          = "/users.v1.UsersService/DeleteToken"
+	UsersService_ExchangeToken_FullMethodName        = "/users.v1.UsersService/ExchangeToken"
+	UsersService_ListRevocations_FullMethodName      = "/users.v1.UsersService/ListRevocations"
+	UsersService_GetKeys_FullMethodName              = "/users.v1.UsersService/GetKeys"
+	UsersService_GetUser_FullMethodName              = "/users.v1.UsersService/GetUser"
+	UsersService_BatchGetUsers_FullMethodName        = "/users.v1.UsersService/BatchGetUsers"
+	UsersService_ListUsers_FullMethodName            = "/users.v1.UsersService/ListUsers"
+	UsersService_CreateUser_FullMethodName           = "/users.v1.UsersService/CreateUser"
+	UsersService_UpdateUser_FullMethodName           = "/users.v1.UsersService/UpdateUser"
+	UsersService_DeleteUser_FullMethodName           = "/users.v1.UsersService/DeleteUser"
 )
 
 // UsersServiceClient is the client API for UsersService service.
@@ -65,6 +70,19 @@ type UsersServiceClient interface {
 	Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// ChangePassword changes the caller's own password, and ends its other sessions.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// RequestPasswordReset mails a link that sets a new password to the account with the e-mail, if there is one. Needs no
+	// token. The answer and what it takes are the same whether or not there is.
+	RequestPasswordReset(ctx context.Context, in *RequestPasswordResetRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ResetPassword sets a new password by the token of such a link, which works once, and ends all sessions. Needs no token.
+	ResetPassword(ctx context.Context, in *ResetPasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// RequestEmailChange mails a link that makes a new address the caller's to that address.
+	RequestEmailChange(ctx context.Context, in *RequestEmailChangeRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ConfirmEmailChange changes the address by the token of such a link, which works once, and tells the old one. Needs no
+	// token.
+	ConfirmEmailChange(ctx context.Context, in *ConfirmEmailChangeRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ListSecurityEvents gives one page of what happened to accounts, sessions and tokens, the newest first: to the caller,
+	// and for global admins to everybody.
+	ListSecurityEvents(ctx context.Context, in *ListSecurityEventsRequest, opts ...grpc.CallOption) (*ListSecurityEventsResponse, error)
 	// ListSessions gives the caller's sessions, of those that have not ended the 200 that were used last.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	// DeleteSession ends one of the caller's sessions.
@@ -155,6 +173,56 @@ func (c *usersServiceClient) ChangePassword(ctx context.Context, in *ChangePassw
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(emptypb.Empty)
 	err := c.cc.Invoke(ctx, UsersService_ChangePassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) RequestPasswordReset(ctx context.Context, in *RequestPasswordResetRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_RequestPasswordReset_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ResetPassword(ctx context.Context, in *ResetPasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_ResetPassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) RequestEmailChange(ctx context.Context, in *RequestEmailChangeRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_RequestEmailChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ConfirmEmailChange(ctx context.Context, in *ConfirmEmailChangeRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, UsersService_ConfirmEmailChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ListSecurityEvents(ctx context.Context, in *ListSecurityEventsRequest, opts ...grpc.CallOption) (*ListSecurityEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSecurityEventsResponse)
+	err := c.cc.Invoke(ctx, UsersService_ListSecurityEvents_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -341,6 +409,19 @@ type UsersServiceServer interface {
 	Logout(context.Context, *LogoutRequest) (*emptypb.Empty, error)
 	// ChangePassword changes the caller's own password, and ends its other sessions.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*emptypb.Empty, error)
+	// RequestPasswordReset mails a link that sets a new password to the account with the e-mail, if there is one. Needs no
+	// token. The answer and what it takes are the same whether or not there is.
+	RequestPasswordReset(context.Context, *RequestPasswordResetRequest) (*emptypb.Empty, error)
+	// ResetPassword sets a new password by the token of such a link, which works once, and ends all sessions. Needs no token.
+	ResetPassword(context.Context, *ResetPasswordRequest) (*emptypb.Empty, error)
+	// RequestEmailChange mails a link that makes a new address the caller's to that address.
+	RequestEmailChange(context.Context, *RequestEmailChangeRequest) (*emptypb.Empty, error)
+	// ConfirmEmailChange changes the address by the token of such a link, which works once, and tells the old one. Needs no
+	// token.
+	ConfirmEmailChange(context.Context, *ConfirmEmailChangeRequest) (*emptypb.Empty, error)
+	// ListSecurityEvents gives one page of what happened to accounts, sessions and tokens, the newest first: to the caller,
+	// and for global admins to everybody.
+	ListSecurityEvents(context.Context, *ListSecurityEventsRequest) (*ListSecurityEventsResponse, error)
 	// ListSessions gives the caller's sessions, of those that have not ended the 200 that were used last.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	// DeleteSession ends one of the caller's sessions.
@@ -401,6 +482,21 @@ func (UnimplementedUsersServiceServer) Logout(context.Context, *LogoutRequest) (
 }
 func (UnimplementedUsersServiceServer) ChangePassword(context.Context, *ChangePasswordRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
+}
+func (UnimplementedUsersServiceServer) RequestPasswordReset(context.Context, *RequestPasswordResetRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method RequestPasswordReset not implemented")
+}
+func (UnimplementedUsersServiceServer) ResetPassword(context.Context, *ResetPasswordRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResetPassword not implemented")
+}
+func (UnimplementedUsersServiceServer) RequestEmailChange(context.Context, *RequestEmailChangeRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method RequestEmailChange not implemented")
+}
+func (UnimplementedUsersServiceServer) ConfirmEmailChange(context.Context, *ConfirmEmailChangeRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmEmailChange not implemented")
+}
+func (UnimplementedUsersServiceServer) ListSecurityEvents(context.Context, *ListSecurityEventsRequest) (*ListSecurityEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSecurityEvents not implemented")
 }
 func (UnimplementedUsersServiceServer) ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSessions not implemented")
@@ -557,6 +653,96 @@ func _UsersService_ChangePassword_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(UsersServiceServer).ChangePassword(ctx, req.(*ChangePasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_RequestPasswordReset_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RequestPasswordResetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).RequestPasswordReset(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_RequestPasswordReset_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).RequestPasswordReset(ctx, req.(*RequestPasswordResetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ResetPassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResetPasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ResetPassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ResetPassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ResetPassword(ctx, req.(*ResetPasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_RequestEmailChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RequestEmailChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).RequestEmailChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_RequestEmailChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).RequestEmailChange(ctx, req.(*RequestEmailChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ConfirmEmailChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmEmailChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ConfirmEmailChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ConfirmEmailChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ConfirmEmailChange(ctx, req.(*ConfirmEmailChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ListSecurityEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSecurityEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ListSecurityEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ListSecurityEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ListSecurityEvents(ctx, req.(*ListSecurityEventsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -875,6 +1061,26 @@ var UsersService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangePassword",
 			Handler:    _UsersService_ChangePassword_Handler,
+		},
+		{
+			MethodName: "RequestPasswordReset",
+			Handler:    _UsersService_RequestPasswordReset_Handler,
+		},
+		{
+			MethodName: "ResetPassword",
+			Handler:    _UsersService_ResetPassword_Handler,
+		},
+		{
+			MethodName: "RequestEmailChange",
+			Handler:    _UsersService_RequestEmailChange_Handler,
+		},
+		{
+			MethodName: "ConfirmEmailChange",
+			Handler:    _UsersService_ConfirmEmailChange_Handler,
+		},
+		{
+			MethodName: "ListSecurityEvents",
+			Handler:    _UsersService_ListSecurityEvents_Handler,
 		},
 		{
 			MethodName: "ListSessions",
