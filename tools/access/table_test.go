@@ -140,7 +140,20 @@ func table() []row {
 		{rest: "login", graphql: "Mutation.login", open: true, anywhere: true, rule: always(""), spends: true},
 		{rest: "refreshTokens", graphql: "Mutation.refreshTokens", open: true, anywhere: true, rule: always(""), spends: true},
 
+		{rest: "requestPasswordReset", graphql: "Mutation.requestPasswordReset", open: true, anywhere: true, rule: always("")},
+		{rest: "resetPassword", graphql: "Mutation.resetPassword", open: true, anywhere: true, rule: always(errs.Invalid)},
+		{rest: "confirmEmailChange", graphql: "Mutation.confirmEmailChange", open: true, anywhere: true, rule: always(errs.Invalid)},
+
 		// The caller's own.
+		{
+			rest: "requestEmailChange", rpcs: "RequestEmailChange", graphql: "Mutation.requestEmailChange", anywhere: true,
+			rule: anybody,
+		},
+		{rest: "listOwnSecurityEvents", rpcs: "ListSecurityEvents", anywhere: true, rule: anybody},
+		{
+			rest: "listSecurityEvents", rpcs: "ListSecurityEvents", graphql: "Query.securityEvents", anywhere: true,
+			rule: governs,
+		},
 		{rest: "getMe", rpcs: "GetUser", graphRPCs: "BatchGetUsers", graphql: "Query.viewer", anywhere: true, rule: anybody},
 		{rest: "updateMe replaceMe", rpcs: "UpdateUser", anywhere: true, rule: anybody, with: want{"name": "New"}, spends: true},
 		{rest: "deleteMe", rpcs: "DeleteUser", anywhere: true, rule: anybody, spends: true},
