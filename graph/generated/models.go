@@ -93,6 +93,25 @@ type CommentFilter struct {
 	Deleted *bool `json:"deleted,omitempty"`
 }
 
+// What confirmEmailChange takes.
+type ConfirmEmailChangeInput struct {
+	// What follows #token= in the link.
+	Token string `json:"token"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of it.
+type ConfirmEmailChangePayload struct {
+	// What is wrong with the input; empty when it was done.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // The comment to add.
 type CreateCommentInput struct {
 	// The task's id.
@@ -638,6 +657,67 @@ type RemoveMemberPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// What requestEmailChange takes.
+type RequestEmailChangeInput struct {
+	// The address as it is to be.
+	Email string `json:"email"`
+	// The password.
+	CurrentPassword string `json:"currentPassword"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of it.
+type RequestEmailChangePayload struct {
+	// What is wrong with the input; empty when it was done.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What requestPasswordReset takes.
+type RequestPasswordResetInput struct {
+	// The address of the account.
+	Email string `json:"email"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of it.
+type RequestPasswordResetPayload struct {
+	// What is wrong with the input; empty when it was done.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What resetPassword takes.
+type ResetPasswordInput struct {
+	// What follows #token= in the link.
+	Token string `json:"token"`
+	// The password from now on.
+	NewPassword string `json:"newPassword"`
+	// Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+	// printable ASCII characters, such as a UUID; remembered for 24 hours.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What became of it.
+type ResetPasswordPayload struct {
+	// What is wrong with the input; empty when it was done.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // The comment to restore.
 type RestoreCommentInput struct {
 	// The comment's id.
@@ -734,6 +814,14 @@ type RevokeInvitationPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// Narrows a list of security events; what is absent does not narrow.
+type SecurityEventFilter struct {
+	// Only events of this user's account. Those who are no administrators can ask for their own only.
+	UserID *relay.ID `json:"userId,omitempty"`
+	// Only events of these types.
+	Types []string `json:"types,omitempty"`
 }
 
 // What to change of one of several tasks; what is absent stays as it is.

@@ -60,6 +60,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ChangePasswordInput", ec.unmarshalInputChangePasswordInput),
 			graphql.NewInputUnmarshaler("CommentFilter", ec.unmarshalInputCommentFilter),
 			graphql.NewInputUnmarshaler("CommentOrder", ec.unmarshalInputCommentOrder),
+			graphql.NewInputUnmarshaler("ConfirmEmailChangeInput", ec.unmarshalInputConfirmEmailChangeInput),
 			graphql.NewInputUnmarshaler("CreateCommentInput", ec.unmarshalInputCreateCommentInput),
 			graphql.NewInputUnmarshaler("CreateInvitationInput", ec.unmarshalInputCreateInvitationInput),
 			graphql.NewInputUnmarshaler("CreatePersonalAccessTokenInput", ec.unmarshalInputCreatePersonalAccessTokenInput),
@@ -85,10 +86,14 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("RefreshTokensInput", ec.unmarshalInputRefreshTokensInput),
 			graphql.NewInputUnmarshaler("RegisterInput", ec.unmarshalInputRegisterInput),
 			graphql.NewInputUnmarshaler("RemoveMemberInput", ec.unmarshalInputRemoveMemberInput),
+			graphql.NewInputUnmarshaler("RequestEmailChangeInput", ec.unmarshalInputRequestEmailChangeInput),
+			graphql.NewInputUnmarshaler("RequestPasswordResetInput", ec.unmarshalInputRequestPasswordResetInput),
+			graphql.NewInputUnmarshaler("ResetPasswordInput", ec.unmarshalInputResetPasswordInput),
 			graphql.NewInputUnmarshaler("RestoreCommentInput", ec.unmarshalInputRestoreCommentInput),
 			graphql.NewInputUnmarshaler("RestoreProjectInput", ec.unmarshalInputRestoreProjectInput),
 			graphql.NewInputUnmarshaler("RestoreTaskInput", ec.unmarshalInputRestoreTaskInput),
 			graphql.NewInputUnmarshaler("RevokeInvitationInput", ec.unmarshalInputRevokeInvitationInput),
+			graphql.NewInputUnmarshaler("SecurityEventFilter", ec.unmarshalInputSecurityEventFilter),
 			graphql.NewInputUnmarshaler("TaskChange", ec.unmarshalInputTaskChange),
 			graphql.NewInputUnmarshaler("TaskFilter", ec.unmarshalInputTaskFilter),
 			graphql.NewInputUnmarshaler("TaskOrder", ec.unmarshalInputTaskOrder),
@@ -176,6 +181,68 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
+	{Name: "../schema/audit.graphqls", Input: `"One thing that happened to an account, its sessions or tokens."
+type SecurityEvent {
+  "The id; a later event has a higher one."
+  databaseId: Int64!
+  "When it happened."
+  occurredAt: DateTime!
+  "The thing and what happened to it, such as ` + "`" + `session.created` + "`" + `."
+  type: String!
+  "The id, as the REST API uses it, of whose account it is."
+  userId: Int64!
+  "The id, as the REST API uses it, of who did it; 0 for somebody who was not signed in."
+  actorId: Int64!
+  "The session that it is about; empty for another matter, or all of them."
+  sessionId: String!
+  "The id, as the REST API uses it, of the personal access token that it is about; 0 for another matter, or all of them."
+  tokenId: Int64!
+}
+
+"One page of a list of security events."
+type SecurityEventConnection {
+  "The events of the page with their cursors."
+  edges: [SecurityEventEdge!]!
+  "The events of the page."
+  nodes: [SecurityEvent!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many events the whole list has; counted only when asked for."
+  totalCount: Int
+}
+
+"A security event in a list."
+type SecurityEventEdge {
+  "The place in the list. It belongs to the order that the list was asked for in."
+  cursor: String!
+  "The event."
+  node: SecurityEvent!
+}
+
+"Narrows a list of security events; what is absent does not narrow."
+input SecurityEventFilter {
+  "Only events of this user's account. Those who are no administrators can ask for their own only."
+  userId: ID
+  "Only events of these types."
+  types: [String!]
+}
+
+extend type Query {
+  "What happened to accounts, sessions and tokens, the newest first: to the caller's own, and to everybody's for administrators."
+  securityEvents(
+    "How many items at most, from the front: 1 to 100, and 20 when neither first nor last is given."
+    first: Int
+    "Begin behind the item with this cursor."
+    after: String
+    "How many items at most, from the back: 1 to 100. Not together with first."
+    last: Int
+    "End before the item with this cursor."
+    before: String
+    "Which events; all when absent."
+    filter: SecurityEventFilter
+  ): SecurityEventConnection
+}
+`, BuiltIn: false},
 	{Name: "../schema/comment.graphqls", Input: `"A remark on a task."
 type Comment implements Node {
   "The global id."
@@ -523,6 +590,117 @@ type AcceptInvitationPayload {
   "The caller as a member; null when the change was not made."
   member: Member
   "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+`, BuiltIn: false},
+	{Name: "../schema/link.graphqls", Input: `extend type Mutation {
+  "Mails a link that sets a new password to the account with the address, if there is one. Needs no token. The answer is the same whether or not there is."
+  requestPasswordReset(
+    "What to do."
+    input: RequestPasswordResetInput!
+  ): RequestPasswordResetPayload
+  "Sets a new password by the token of a link, which works once and for an hour, and ends all sessions. Needs no token."
+  resetPassword(
+    "What to do."
+    input: ResetPasswordInput!
+  ): ResetPasswordPayload
+  "Mails a link to the new address, by which it becomes the caller's."
+  requestEmailChange(
+    "What to do."
+    input: RequestEmailChangeInput!
+  ): RequestEmailChangePayload
+  "Makes the new address the account's, by the token of a link, which works once and for an hour. Needs no token. The old address is told."
+  confirmEmailChange(
+    "What to do."
+    input: ConfirmEmailChangeInput!
+  ): ConfirmEmailChangePayload
+}
+
+"What requestPasswordReset takes."
+input RequestPasswordResetInput {
+  "The address of the account."
+  email: String!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of it."
+type RequestPasswordResetPayload {
+  "What is wrong with the input; empty when it was done."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What resetPassword takes."
+input ResetPasswordInput {
+  "What follows #token= in the link."
+  token: String!
+  "The password from now on."
+  newPassword: String!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of it."
+type ResetPasswordPayload {
+  "What is wrong with the input; empty when it was done."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What requestEmailChange takes."
+input RequestEmailChangeInput {
+  "The address as it is to be."
+  email: String!
+  "The password."
+  currentPassword: String!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of it."
+type RequestEmailChangePayload {
+  "What is wrong with the input; empty when it was done."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What confirmEmailChange takes."
+input ConfirmEmailChangeInput {
+  "What follows #token= in the link."
+  token: String!
+  """
+  Makes a retry harmless: a second request with the same key gets the first one's answer and changes nothing. 1 to 255
+  printable ASCII characters, such as a UUID; remembered for 24 hours.
+  """
+  idempotencyKey: String
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What became of it."
+type ConfirmEmailChangePayload {
+  "What is wrong with the input; empty when it was done."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
   clientMutationId: String
@@ -2263,6 +2441,16 @@ func (ec *executionContext) childFields_CommentEdge(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type CommentEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_ConfirmEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_ConfirmEmailChangePayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_ConfirmEmailChangePayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConfirmEmailChangePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateCommentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "comment":
@@ -2675,6 +2863,36 @@ func (ec *executionContext) childFields_RemoveMemberPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type RemoveMemberPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RequestEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_RequestEmailChangePayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RequestEmailChangePayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEmailChangePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestPasswordResetPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_RequestPasswordResetPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_RequestPasswordResetPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestPasswordResetPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ResetPasswordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_ResetPasswordPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_ResetPasswordPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResetPasswordPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RestoreCommentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "comment":
@@ -2727,6 +2945,50 @@ func (ec *executionContext) childFields_RevokeInvitationPayload(ctx context.Cont
 		return ec.fieldContext_RevokeInvitationPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RevokeInvitationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "databaseId":
+		return ec.fieldContext_SecurityEvent_databaseId(ctx, field)
+	case "occurredAt":
+		return ec.fieldContext_SecurityEvent_occurredAt(ctx, field)
+	case "type":
+		return ec.fieldContext_SecurityEvent_type(ctx, field)
+	case "userId":
+		return ec.fieldContext_SecurityEvent_userId(ctx, field)
+	case "actorId":
+		return ec.fieldContext_SecurityEvent_actorId(ctx, field)
+	case "sessionId":
+		return ec.fieldContext_SecurityEvent_sessionId(ctx, field)
+	case "tokenId":
+		return ec.fieldContext_SecurityEvent_tokenId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SecurityEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_SecurityEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SecurityEventConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_SecurityEventConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SecurityEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SecurityEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
