@@ -305,6 +305,8 @@ func TestARelayThatDiesIsReplaced(t *testing.T) {
 	w.append(2)
 	stop()
 	r.awaits([]int64{1, 2})
+	// The reader may have them from Postgres already.
+	w.await("the second relay", func() bool { return w.redis.XLen(t.Context(), events.Stream("things")).Val() == 2 })
 	stopSecond()
 	if !slices.Equal(again, []int64{1, 2}) {
 		t.Errorf("the second relay got %v, want 1, which the first has not noted, and 2", again)
