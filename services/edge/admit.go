@@ -11,13 +11,14 @@ import (
 
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 )
 
 // admit says who is calling and whether they may call now. A token that is not good is counted against the address, so
 // that trying tokens is limited, and then refused, even where none is needed: an app learns at once that it must
 // renew it.
-func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []netip.Prefix) http.Handler {
+func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []netip.Prefix, answers *cache.Answers) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		address := "address:" + clientAddress(r, proxies)
 		caller, err := tokens.authenticate(r.Context(), r.Header, address)
@@ -25,6 +26,10 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 		signIn := strings.HasPrefix(r.URL.Path, "/api/auth/")
 		if caller != nil && !signIn {
 			key = "user:" + strconv.FormatInt(caller.UserID, 10)
+		}
+		begun := begin(answers, r, caller)
+		if begun != nil {
+			r = r.WithContext(withRider(context.WithValue(r.Context(), begunKey{}, begun), begun.lookup.Queue))
 		}
 		if limited := rates.take(w.Header(), r, key, signIn); limited != nil {
 			rest.WriteProblem(w, r, limited)

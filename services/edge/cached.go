@@ -23,6 +23,27 @@ type cached struct {
 	next    http.Handler
 }
 
+// begun is a request that can be answered from the cache, and the look for its answer: it begins with the rate limit, in
+// whose round trip it travels.
+type begun struct {
+	q      *reading
+	lookup *cache.Lookup
+}
+
+type begunKey struct{}
+
+// begin begins to look for the answer; nil for a request whose answer is never kept.
+func begin(answers *cache.Answers, r *http.Request, caller *auth.Caller) *begun {
+	if answers == nil || caller == nil {
+		return nil
+	}
+	q, ok := question(r, caller)
+	if !ok {
+		return nil
+	}
+	return &begun{q, answers.Begin(&q.Question)}
+}
+
 // reading is a request that can be answered from the cache.
 type reading struct {
 	cache.Question
@@ -34,14 +55,14 @@ type reading struct {
 
 // ServeHTTP answers the request.
 func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	caller := auth.CallerFrom(r.Context())
-	q, ok := question(r, caller)
+	ctx := r.Context()
+	begun, ok := ctx.Value(begunKey{}).(*begun)
 	if !ok {
 		c.next.ServeHTTP(w, r)
 		return
 	}
-	ctx := r.Context()
-	look := c.answers.Look(ctx, &q.Question)
+	caller, q := auth.CallerFrom(ctx), begun.q
+	look := c.answers.End(ctx, begun.lookup)
 	if q.inProject {
 		// Also when there is no answer to be permitted: what is hidden, and kept, must not cost more than what is not there.
 		_ = c.access.role(ctx, caller, look, 0)

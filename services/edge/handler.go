@@ -53,7 +53,7 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 		h = &cached{answers: c.answers, access: newAccessMaps(c.projects), next: h}
 	}
 	h = lengths(h)
-	h = admit(h, newAuthenticator(verifier, c.users, limits), limits, cfg.Proxies)
+	h = admit(h, newAuthenticator(verifier, c.users, limits), limits, cfg.Proxies, c.answers)
 	h = deadline(h, cfg.Timeout)
 	h = recovery(h, env.Log)
 	h = atOnce(h, cfg.Concurrency)

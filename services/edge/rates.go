@@ -61,7 +61,7 @@ func newPolicy(name string, perMinute int) policy {
 
 func newRates(client redis.UniversalClient, cfg Config, log *slog.Logger) *rates {
 	s := &rates{
-		limiter: redis_rate.NewLimiter(client), redis: client, timeout: takeTimeout, log: log, open: noop.Int64Counter{}, refused: noop.Int64Counter{},
+		limiter: redis_rate.NewLimiter(shared{client}), redis: client, timeout: takeTimeout, log: log, open: noop.Int64Counter{}, refused: noop.Int64Counter{},
 		requests: newPolicy("requests", cfg.RateLimit), signIns: newPolicy("sign-ins", cfg.AuthRateLimit),
 		prices: newPolicy("graphql", cfg.GraphQL.Budget),
 	}

@@ -27,6 +27,7 @@ type door struct {
 	ids    map[string]int64
 	calls  atomic.Int64 // RPCs that the services have served
 	others atomic.Int64 // queries that nobody has sent before
+	timing string       // of the last answer
 }
 
 // reply is what an answer says; all but its date, its id and what is left of the rate limit.
@@ -39,7 +40,7 @@ type reply struct {
 func openDoor(t *testing.T) *door {
 	t.Helper()
 	d := &door{T: t, tokens: map[string]string{}, ids: map[string]int64{}}
-	s := start(t, dataDir(t), Options{Environ: map[string]string{"GRAPHQL_BUDGET": "0"}, Calls: []grpc.UnaryServerInterceptor{d.count}})
+	s := start(t, dataDir(t), Options{Environ: map[string]string{"GRAPHQL_BUDGET": "0", "RATE_LIMIT": "1000000"}, Calls: []grpc.UnaryServerInterceptor{d.count}})
 	d.url = s.URL
 	password, err := os.ReadFile(s.AdminPassword)
 	if err != nil {
@@ -101,6 +102,8 @@ func (d *door) send(name, method, path, body string, headers ...string) reply {
 	for name := range res.Header {
 		switch name {
 		case "Date", "X-Request-Id", "Ratelimit", "Ratelimit-Policy":
+		case "Server-Timing":
+			d.timing = res.Header.Get(name)
 		default:
 			r.Header[name] = strings.Join(res.Header[name], ", ")
 		}
@@ -309,6 +312,9 @@ func TestAHitNeedsNoService(t *testing.T) {
 		t.Error("a user's own projects: got calls of services for the second reading, want none")
 	}
 	got := d.read("owner", task)
+	if !regexp.MustCompile(`cache;desc="hit", redis;dur=[0-9.]*;desc="1"`).MatchString(d.timing) {
+		t.Errorf("a hit, beside the rate limit: got %s, want one round trip to Redis", d.timing)
+	}
 	unchanged := d.send("owner", http.MethodGet, task, "", "If-None-Match", got.Header["Etag"])
 	want := reply{Status: http.StatusNotModified, Header: maps.Clone(got.Header)}
 	delete(want.Header, "Content-Type")

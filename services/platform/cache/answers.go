@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -84,41 +85,82 @@ type Look struct {
 func (l *Look) CanKeep() bool { return l.Epoch != "" && l.versions != nil }
 
 // Look asks for the answer, in one round trip.
-func (a *Answers) Look(ctx context.Context, q *Question) *Look {
+func (a *Answers) Look(ctx context.Context, q *Question) *Look { return a.End(ctx, a.Begin(q)) }
+
+// Lookup is a look under way.
+type Lookup struct {
+	q      *Question
+	known  *entry // in this process
+	tags   []string
+	keys   []string // none when there is nothing to look for
+	groups [][]int
+	asked  []*redis.SliceCmd // nil until somebody queues them
+}
+
+// Begin begins a look, for whoever has other commands to send in the same round trip (Queue).
+func (a *Answers) Begin(q *Question) *Lookup {
 	if _, ok := a.watch.epoch(); !ok {
-		return &Look{}
+		return &Lookup{q: q}
 	}
-	known := a.local.get(q.Name)
-	tags := q.Tags
-	if len(tags) == 0 && known != nil {
-		tags = known.tags
+	l := &Lookup{q: q, known: a.local.get(q.Name), tags: q.Tags}
+	if len(l.tags) == 0 && l.known != nil {
+		l.tags = l.known.tags
 	}
-	keys := make([]string, 0, len(tags)+2) //nolint:mnd // see below
-	for _, t := range tags {
-		keys = append(keys, versionKey(t))
+	l.keys = make([]string, 0, len(l.tags)+2) //nolint:mnd // see below
+	for _, t := range l.tags {
+		l.keys = append(l.keys, versionKey(t))
 	}
-	keys = append(keys, versionKey(q.Access))
-	first := q.Access
+	l.keys = append(l.keys, versionKey(q.Access))
+	if l.known == nil {
+		l.keys = append(l.keys, answerKey(q.first(), q.Name))
+	}
+	l.groups = byNode(a.client, l.keys)
+	return l
+}
+
+// first is the tag that an answer lies beside.
+func (q *Question) first() string {
 	if len(q.Tags) > 0 {
-		first = q.Tags[0]
+		return q.Tags[0]
 	}
-	if known == nil {
-		keys = append(keys, answerKey(first, q.Name))
+	return q.Access
+}
+
+// Queue adds the look's commands to a pipeline, which is run before End.
+func (l *Lookup) Queue(ctx context.Context, p redis.Pipeliner) {
+	if len(l.keys) > 0 {
+		l.asked = queue(ctx, p, l.keys, l.groups)
 	}
-	found, err := a.read(ctx, keys)
-	if err != nil {
-		a.lost(ctx, err)
+}
+
+// End ends the look. What was not queued, or came to nothing, is asked for now.
+func (a *Answers) End(ctx context.Context, l *Lookup) *Look {
+	if len(l.keys) == 0 {
 		return &Look{}
 	}
-	n := len(tags)
-	if known == nil && found[n+1] != "" {
-		if known, err = decode(found[n+1]); err != nil {
-			known = nil
-		} else if len(q.Tags) == 0 { // whose tags are known only now
-			return a.second(ctx, q, known, found[n])
+	found, err := collect(l.asked, l.keys, l.groups)
+	if err != nil {
+		if found, err = a.read(ctx, l.keys); err != nil {
+			a.lost(ctx, err)
+			return &Look{}
 		}
 	}
-	return a.judge(ctx, known, tags, found[:n], q.Access, found[n])
+	n := len(l.tags)
+	if l.known != nil || found[n+1] == "" {
+		return a.judge(ctx, l.known, l.tags, found[:n], l.q.Access, found[n])
+	}
+	known, err := decode(found[n+1])
+	switch {
+	case err != nil:
+		known = nil
+	case len(l.q.Tags) == 0: // whose tags are known only now
+		return a.second(ctx, l.q, known, found[n])
+	}
+	look := a.judge(ctx, known, l.tags, found[:n], l.q.Access, found[n])
+	if look.Answer != nil {
+		a.local.put(l.q.Name, known)
+	}
+	return look
 }
 
 // second is the rest of Look for an answer from Redis that alone tells its tags.
@@ -207,11 +249,7 @@ func (a *Answers) keep(ctx context.Context, q *Question, e *entry) {
 		return
 	}
 	a.local.put(q.Name, e)
-	first := q.Access
-	if len(q.Tags) > 0 {
-		first = q.Tags[0]
-	}
-	err := a.client.Set(ctx, answerKey(first, q.Name), e.encode(), answerTime+mathrand.N(answerTime)).Err() //nolint:gosec // no secret
+	err := a.client.Set(ctx, answerKey(q.first(), q.Name), e.encode(), answerTime+mathrand.N(answerTime)).Err() //nolint:gosec // no secret
 	if err != nil {
 		a.lost(ctx, err)
 	}
@@ -257,34 +295,50 @@ func (a *Answers) Count(ctx context.Context, kind, what string) {
 // read gives the values of the keys, "" for those that are not there, in one round trip.
 func (a *Answers) read(ctx context.Context, keys []string) ([]string, error) {
 	groups := byNode(a.client, keys)
-	found := make([]string, len(keys))
 	if len(groups) == 1 {
-		values, err := a.client.MGet(ctx, keys...).Result()
-		if err != nil {
-			return nil, fmt.Errorf("read versions: %w", err)
-		}
-		for i, v := range values {
-			found[i], _ = v.(string)
-		}
-		return found, nil
+		return collect([]*redis.SliceCmd{a.client.MGet(ctx, keys...)}, keys, groups)
 	}
-	cmds := make([]*redis.SliceCmd, len(groups))
+	var asked []*redis.SliceCmd
 	_, err := a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for g, group := range groups {
-			some := make([]string, 0, len(group))
-			for _, i := range group {
-				some = append(some, keys[i])
-			}
-			cmds[g] = p.MGet(ctx, some...)
-		}
+		asked = queue(ctx, p, keys, groups)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read versions: %w", err)
 	}
+	return collect(asked, keys, groups)
+}
+
+// queue adds the reading of the keys to a pipeline, and collect gives what it has read.
+func queue(ctx context.Context, p redis.Pipeliner, keys []string, groups [][]int) []*redis.SliceCmd {
+	asked := make([]*redis.SliceCmd, 0, len(groups))
+	for _, group := range groups {
+		some := make([]string, 0, len(group))
+		for _, i := range group {
+			some = append(some, keys[i])
+		}
+		asked = append(asked, p.MGet(ctx, some...))
+	}
+	return asked
+}
+
+var errNotAsked = errors.New("nobody has asked")
+
+func collect(asked []*redis.SliceCmd, keys []string, groups [][]int) ([]string, error) {
+	if asked == nil {
+		return nil, errNotAsked
+	}
+	found := make([]string, len(keys))
 	for g, group := range groups {
+		values, err := asked[g].Result()
+		if err != nil {
+			return nil, fmt.Errorf("read versions: %w", err)
+		}
+		if len(values) != len(group) { // of a pipeline that was never sent
+			return nil, errNotAsked
+		}
 		for n, i := range group {
-			found[i], _ = cmds[g].Val()[n].(string)
+			found[i], _ = values[n].(string)
 		}
 	}
 	return found, nil
