@@ -329,8 +329,9 @@ func collect(asked []*redis.SliceCmd, keys []string, groups [][]int) ([]string, 
 		return nil, errNotAsked
 	}
 	found := make([]string, len(keys))
-	for g, group := range groups {
-		values, err := asked[g].Result()
+	for g, cmd := range asked { // one for each group
+		group := groups[g]
+		values, err := cmd.Result()
 		if err != nil {
 			return nil, fmt.Errorf("read versions: %w", err)
 		}
