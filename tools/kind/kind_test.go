@@ -60,7 +60,8 @@ func install(c *cluster, _ *load) {
 // explain logs what the cluster says, when a part failed.
 func (c *cluster) explain() {
 	for _, args := range [][]string{
-		{"get", "pods", "-o", "wide"}, {"get", "events", "--sort-by=.lastTimestamp"},
+		{"get", "pods", "-o", "wide"},
+		{"get", "events", "--sort-by=.lastTimestamp"},
 		{"logs", "--prefix", "--tail=20", "--all-containers", "-l", "app.kubernetes.io/instance=" + release},
 	} {
 		out, err := c.try(context.WithoutCancel(c.t.Context()), nil, "docker", c.kubectlArgs(args...)...)
@@ -269,7 +270,6 @@ func (c *cluster) next(version, migration, statements string) []string {
 
 func upgrade(c *cluster, l *load) {
 	c.t.Helper()
-	l.begin(c.t)
 	env := c.next("next", "901_more.tx.up.sql", "ALTER TABLE tasks ADD COLUMN more text NOT NULL DEFAULT '';")
 	l.during(c.t, false, func() { c.runWith(env, "k8s/cluster", "deploy") })
 	if got := c.sql("tasks", "SELECT count(*) FROM bun_migrations WHERE name = '901'"); got != "1" {
@@ -433,17 +433,14 @@ func reinstall(c *cluster, l *load) {
 	c.t.Helper()
 	values := c.copyOut("values.yaml", c.helm("get", "values", release))
 	c.helm("uninstall", release, "--wait", "--timeout", "5m")
-	var left []string
-	for kind := range strings.FieldsSeq(c.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name")) {
-		if strings.HasPrefix(kind, "events") || strings.HasPrefix(kind, "pods.metrics") {
-			continue
-		}
-		left = append(left, c.names(kind)...)
-	}
-	slices.Sort(left)
 	want := []string{
 		"configmap/kube-root-ca.crt", "persistentvolumeclaim/data-trackway-postgres-0",
 		"persistentvolumeclaim/trackway-backup", "serviceaccount/default",
+	}
+	// What belongs to a Job goes a moment after it.
+	left := c.left()
+	for deadline := time.Now().Add(time.Minute); !slices.Equal(left, want) && time.Now().Before(deadline); {
+		left = c.left()
 	}
 	if !slices.Equal(left, want) {
 		c.t.Errorf("it leaves %q, want %q", left, want)
@@ -452,6 +449,18 @@ func reinstall(c *cluster, l *load) {
 		"--wait", "--timeout", "5m")
 	l.during(c.t, true, func() {})
 	c.helm("test", release)
+}
+
+// left lists everything in the namespace but what tells of the past.
+func (c *cluster) left() (all []string) {
+	c.t.Helper()
+	for kind := range strings.FieldsSeq(c.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name")) {
+		if !strings.HasPrefix(kind, "events") && !strings.HasPrefix(kind, "pods.metrics") {
+			all = append(all, c.names(kind)...)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // copyOut writes a file that helm can read.

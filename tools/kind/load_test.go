@@ -73,6 +73,9 @@ type result struct {
 // again what fails, with the same key; without, each failure counts.
 func (l *load) during(t *testing.T, insist bool, do func()) {
 	t.Helper()
+	if l.people == nil {
+		l.begin(t)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var (

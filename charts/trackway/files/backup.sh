@@ -3,6 +3,8 @@
 set -eu
 umask 077
 cd /backups
+exec 9>.lock
+flock 9 # of two at once one waits
 name=$(date -u +%Y%m%dT%H%M%SZ)
 rm -rf ./*.part
 mkdir "$name.part"
