@@ -8,8 +8,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sort"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -28,6 +31,7 @@ const (
 type hasher struct {
 	slots chan struct{}
 	decoy string
+	used  atomic.Bool // since memory was given back
 }
 
 func newHasher(most int) *hasher {
@@ -100,10 +104,31 @@ func (h *hasher) limit(ctx context.Context, work func()) error {
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
+		h.used.Store(true)
 		work()
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait to hash a password: %w", ctx.Err())
+	}
+}
+
+// giveBackEvery is how often the memory of hashes is given back to the machine, if there were any.
+const giveBackEvery = 10 * time.Second
+
+// giveBack gives the memory of hashes back to the machine, until ctx ends: Go keeps what it has had for long, and a burst of
+// sign-ins takes many times what the service needs otherwise.
+func (h *hasher) giveBack(ctx context.Context) {
+	tick := time.NewTicker(giveBackEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if len(h.slots) == 0 && h.used.Swap(false) {
+				debug.FreeOSMemory()
+			}
+		}
 	}
 }
 

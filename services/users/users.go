@@ -44,7 +44,7 @@ type Config struct {
 	TokenMaxTTL   time.Duration `env:"TOKEN_MAX_TTL" envDefault:"8784h" doc:"Longest time that a personal access token may last"`
 	AdminEmail    string        `env:"ADMIN_EMAIL" doc:"E-mail of the first global admin, whose account is made at start unless there is one with it"`
 	AdminPassword string        `env:"ADMIN_PASSWORD_FILE" doc:"File with the password of the first global admin"`
-	Hashes        int           `env:"PASSWORD_HASHES" envDefault:"0" doc:"Most passwords hashed at once, 19 MiB each; 0 means two for each CPU"`
+	Hashes        int           `env:"PASSWORD_HASHES" envDefault:"0" doc:"Most passwords hashed at once, 19 MiB each; 0 means one for each CPU, which is all that it can work on"`
 }
 
 // startTimeout bounds what Run does before it serves.
@@ -117,6 +117,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },
 			func(ctx context.Context) { s.sendResets(ctx, env.Log) },
 			func(ctx context.Context) { outbox.Run(ctx, db) },
+			s.hasher.giveBack,
 		},
 	})
 }
@@ -142,7 +143,7 @@ func (c Config) check() error {
 
 func (c Config) hashes() int {
 	if c.Hashes == 0 {
-		return 2 * runtime.GOMAXPROCS(0)
+		return runtime.GOMAXPROCS(0)
 	}
 	return c.Hashes
 }
