@@ -72,3 +72,18 @@ func TestResetsAndRefreshesAreLimitedForEachAccount(t *testing.T) {
 		}
 	}
 }
+
+func TestTheMetadataSaysWhereTheKeysAre(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	res := w.do("GET", "/.well-known/oauth-authorization-server", "", "Authorization", "")
+	var meta struct {
+		Issuer string `json:"issuer"`
+		Keys   string `json:"jwks_uri"` //nolint:tagliatelle // RFC 8414
+	}
+	res.json(t, &meta)
+	if res.StatusCode != http.StatusOK || meta.Issuer != "https://test.invalid" || meta.Keys != "https://test.invalid/.well-known/jwks.json" ||
+		res.Header.Get("Cache-Control") != "public, max-age=300" {
+		t.Errorf("got %d %+v %q, want the issuer and the address of its keys", res.StatusCode, meta, res.Header.Get("Cache-Control"))
+	}
+}

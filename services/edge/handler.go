@@ -33,7 +33,7 @@ type clients struct {
 func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.Handler) (http.Handler, error) {
 	r := newRouter()
 	rest.Register(r, rest.Config{
-		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, BodyLimit: cfg.BodyLimit,
+		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, BodyLimit: cfg.BodyLimit, Issuer: cfg.Auth.Issuer,
 	})
 	r.HandleFunc("GET "+docsPath+"/", docs())
 	r.HandleFunc("GET /graphql", limitBody(cfg.BodyLimit, graphql))

@@ -29,6 +29,8 @@ type Config struct {
 	Projects projectsv1.ProjectsServiceClient
 	Tasks    tasksv1.TasksServiceClient
 	Log      *slog.Logger
+	// Issuer is the public URL of the installation, which its access tokens name.
+	Issuer string
 	// BodyLimit is the largest body, in bytes.
 	BodyLimit int64
 }
@@ -44,7 +46,7 @@ func Register(mux Mux, cfg Config) []byte {
 	customize()
 	a := &api{
 		users: cfg.Users, projects: cfg.Projects, tasks: cfg.Tasks,
-		mux: mux, log: cfg.Log, bodyLimit: cfg.BodyLimit,
+		mux: mux, log: cfg.Log, issuer: cfg.Issuer, bodyLimit: cfg.BodyLimit,
 	}
 	a.huma = huma.NewAPI(description(), a)
 	a.registerAuth()
@@ -69,6 +71,7 @@ type api struct {
 	huma      huma.API
 	log       *slog.Logger
 	bodyLimit int64
+	issuer    string
 }
 
 // customize makes huma speak our problems and our words. Its settings are variables of its packages.

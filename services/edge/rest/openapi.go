@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/yaml"
+	"github.com/go-json-experiment/json"
 
+	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 )
 
@@ -292,7 +295,22 @@ func (a *api) registerIndex() []byte {
 	a.file("/api/openapi.json", jsonType, text)
 	a.file("/api/openapi.yaml", "application/yaml", yml.Bytes())
 	a.mux.HandleFunc("GET /.well-known/jwks.json", conditional(a.keys))
+	a.file("/.well-known/oauth-authorization-server", jsonType, a.metadata())
 	return text
+}
+
+// metadata says where the keys are that verify access tokens (RFC 8414). Of OAuth there is no more: tokens come from the
+// operations of this API, and there is no response type and no grant.
+func (a *api) metadata() []byte {
+	b, err := json.Marshal(map[string]any{
+		"issuer": a.issuer, "jwks_uri": strings.TrimRight(a.issuer, "/") + "/.well-known/jwks.json",
+		"scopes_supported": auth.Scopes(), "response_types_supported": []string{}, "grant_types_supported": []string{},
+		"service_documentation": strings.TrimRight(a.issuer, "/") + "/docs",
+	}, json.Deterministic(true))
+	if err != nil {
+		panic(fmt.Sprintf("write the metadata: %v", err)) // its parts are all text
+	}
+	return b
 }
 
 // document writes the OpenAPI document, when all operations are in it.
