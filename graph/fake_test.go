@@ -25,6 +25,7 @@ import (
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	eventsv1 "github.com/trackway/trackway/services/rpc/events/v1"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
@@ -91,6 +92,11 @@ func newWorld(tb testing.TB) *world {
 	}
 	w.url = w.serve(tb, w.config)
 	return w
+}
+
+// ListEvents tells of nothing: both services have it.
+func (*world) ListEvents(context.Context, *eventsv1.ListEventsRequest) (*eventsv1.ListEventsResponse, error) {
+	return &eventsv1.ListEventsResponse{Cursor: "0-0"}, nil
 }
 
 // serve listens for a handler.

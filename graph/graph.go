@@ -19,6 +19,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/trackway/trackway/graph/generated"
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/events"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -57,6 +59,12 @@ type Config struct {
 	HideSchema bool
 	// GraphiQL shows browsers that page. Its files are PageFiles.
 	GraphiQL bool
+	// Events tells of what happens in the services, for subscriptions; there are none without it.
+	Events *events.Hub
+	// Verify, if there is one, says whose a token is, and whether it still holds. Streams that outlive it are ended.
+	Verify func(ctx context.Context, token string) (*auth.Caller, error)
+	// Origins are those whose pages may open a WebSocket, beside our own; * is all.
+	Origins []string
 }
 
 type server struct {
@@ -69,13 +77,26 @@ type server struct {
 	// trusted are the trusted documents by the SHA-256 of their text.
 	trusted map[string]string
 	watch   *watcher
+	// readers bounds how many feeds read from the services at once.
+	readers chan struct{}
+	streams *streams
 }
 
-// New makes the handler of /graphql. It expects the caller in the context (auth.WithCaller) and a bounded body.
-func New(cfg Config) http.Handler { return newServer(cfg) }
+// Face is the handler of /graphql, and of StreamPath below it.
+type Face interface {
+	http.Handler
+	// Drain ends all streams, so that their clients go elsewhere, and takes no new ones. It returns when they have ended.
+	Drain()
+}
+
+// New makes the face. It expects the caller in the context (auth.WithCaller) and a bounded body.
+func New(cfg Config) Face { return newServer(cfg) }
 
 func newServer(cfg Config) *server {
-	s := &server{cfg: cfg, schema: loadSchema(), relations: relations(), trusted: make(map[string]string), watch: newWatcher(cfg)}
+	s := &server{
+		cfg: cfg, schema: loadSchema(), relations: relations(), trusted: make(map[string]string), watch: newWatcher(cfg),
+		readers: make(chan struct{}, maxReaders), streams: newStreams(),
+	}
 	if s.cfg.Persisted == nil {
 		s.cfg.Persisted = newMemory()
 	}

@@ -34,16 +34,24 @@ const (
 	mediaResponse = "application/graphql-response+json"
 )
 
-// ServeHTTP executes one operation.
+// ServeHTTP executes one operation, or serves a stream of them.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	get := *r
 	if r.Method == http.MethodHead { // GET, whose body net/http leaves out
-		get := *r
 		get.Method = http.MethodGet
-		r = &get
 	}
-	if s.cfg.GraphiQL && r.Method == http.MethodGet && servePage(w, r) {
-		return
+	switch {
+	case r.Method != http.MethodHead && (r.URL.Path == StreamPath || acceptsEvents(r)):
+		s.serveEvents(w, r)
+	case r.Method != http.MethodHead && r.Header.Get("Upgrade") != "":
+		s.serveSocket(w, r)
+	case s.cfg.GraphiQL && get.Method == http.MethodGet && servePage(w, &get):
+	default:
+		s.serveOne(w, &get)
 	}
+}
+
+func (s *server) serveOne(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(graphql.StartOperationTrace(r.Context()), timeout)
 	defer cancel()
 	media, err := accepted(r.Header.Values("Accept"))
@@ -68,33 +76,50 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if media == mediaResponse {
 		status = http.StatusBadRequest
 	}
-	raw, keep, refusal := s.document(ctx, params)
-	if refusal != nil {
-		s.write(ctx, w, media, status, &graphql.Response{Errors: gqlerror.List{s.present(ctx, refusal)}})
+	c, refusal := s.check(ctx, params)
+	switch {
+	case refusal != nil:
+		s.write(ctx, w, media, status, refusal)
 		return
-	}
-	op, list := s.checks.CreateOperationContext(ctx, raw)
-	if len(list) > 0 {
-		ctx = graphql.WithOperationContext(ctx, op)
-		res := s.checks.DispatchError(ctx, list[:min(len(list), maxErrors)])
-		res.Extensions = costs(op, nil)
-		s.write(ctx, w, media, status, res)
+	case c.op.Operation.Operation == ast.Subscription:
+		s.refuse(ctx, w, media, errs.New(errs.NotAcceptable, "Subscribe by WebSocket, or accept text/event-stream."))
 		return
-	}
-	if r.Method == http.MethodGet && op.Operation.Operation != ast.Query {
+	case r.Method == http.MethodGet && c.op.Operation.Operation != ast.Query:
 		w.Header().Set("Allow", http.MethodPost)
 		s.refuse(ctx, w, media, errs.New(errs.MethodNotAllowed, "GET is for queries; send a mutation by POST."))
 		return
 	}
-	budget, err := s.charge(ctx, w.Header(), op)
+	budget, err := s.charge(ctx, w.Header(), c.op)
 	if err != nil {
-		s.refuse(ctx, w, media, err, costs(op, budget))
+		s.refuse(ctx, w, media, err, costs(c.op, budget))
 		return
 	}
-	keep(ctx)
-	res := s.answer(ctx, raw, op)
-	res.Extensions = costs(op, budget)
+	c.keep(ctx)
+	res := s.answer(ctx, c.raw, c.op)
+	res.Extensions = costs(c.op, budget)
 	s.write(ctx, w, media, http.StatusOK, res)
+}
+
+// checked is an operation that may run.
+type checked struct {
+	raw  *graphql.RawParams
+	op   *graphql.OperationContext
+	keep func(context.Context) // stores the document, if it was sent to be persisted
+}
+
+// check finds the document of a request, validates it and prices it. A refusal is the answer to one that is no good.
+func (s *server) check(ctx context.Context, p parameters) (c *checked, refusal *graphql.Response) {
+	raw, keep, err := s.document(ctx, p)
+	if err != nil {
+		return nil, &graphql.Response{Errors: gqlerror.List{s.present(ctx, err)}}
+	}
+	op, list := s.checks.CreateOperationContext(ctx, raw)
+	if len(list) > 0 {
+		res := s.checks.DispatchError(graphql.WithOperationContext(ctx, op), list[:min(len(list), maxErrors)])
+		res.Extensions = costs(op, nil)
+		return nil, res
+	}
+	return &checked{raw, op, keep}, nil
 }
 
 // execute runs a checked operation with resolvers of its own.
@@ -133,16 +158,25 @@ func (s *server) refuse(ctx context.Context, w http.ResponseWriter, media string
 	s.write(ctx, w, media, status, res)
 }
 
-// write sends a response. One without data was not executed, and says so by leaving the member out.
+// write sends a response.
 func (s *server) write(ctx context.Context, w http.ResponseWriter, media string, status int, res *graphql.Response) {
+	body := s.encode(ctx, res)
+	h := w.Header()
+	h.Set("Content-Type", media+"; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Add("Vary", "Accept")
+	h.Set("Cache-Control", "no-store") // answers are for one caller
+	w.WriteHeader(status)
+	if _, err := w.Write(body); err != nil { //nolint:gosec // JSON, and said to be
+		s.cfg.Log.DebugContext(ctx, "client has gone", "error", err)
+	}
+}
+
+// encode writes a response as JSON. One without data was not executed, and says so by leaving the member out.
+func (s *server) encode(ctx context.Context, res *graphql.Response) []byte {
 	body := []byte{'{'}
 	if len(res.Errors) > 0 {
-		text, err := json.Marshal(res.Errors, json.Deterministic(true))
-		if err != nil {
-			s.cfg.Log.ErrorContext(ctx, "write errors", "error", err)
-			text = []byte(`[{"message":"Something went wrong on our side.","extensions":{"code":"INTERNAL"}}]`)
-		}
-		body = append(append(body, `"errors":`...), text...)
+		body = append(append(body, `"errors":`...), s.encodeErrors(ctx, res.Errors)...)
 	}
 	if res.Data != nil {
 		if len(body) > 1 {
@@ -161,16 +195,16 @@ func (s *server) write(ctx context.Context, w http.ResponseWriter, media string,
 		}
 		body = append(append(body, `"extensions":`...), text...)
 	}
-	body = append(body, '}')
-	h := w.Header()
-	h.Set("Content-Type", media+"; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Add("Vary", "Accept")
-	h.Set("Cache-Control", "no-store") // answers are for one caller
-	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil { //nolint:gosec // JSON, and said to be
-		s.cfg.Log.DebugContext(ctx, "client has gone", "error", err)
+	return append(body, '}')
+}
+
+func (s *server) encodeErrors(ctx context.Context, list gqlerror.List) []byte {
+	text, err := json.Marshal(list, json.Deterministic(true))
+	if err != nil {
+		s.cfg.Log.ErrorContext(ctx, "write errors", "error", err)
+		text = []byte(`[{"message":"Something went wrong on our side.","extensions":{"code":"INTERNAL"}}]`)
 	}
+	return text
 }
 
 // accepted chooses the media type of the answer: the first of the most wanted that we have.
@@ -220,10 +254,18 @@ func read(r *http.Request) (p parameters, err error) {
 	default:
 		err = errs.New(errs.MethodNotAllowed, "Send GraphQL by POST, or queries by GET.")
 	}
-	if err == nil && p.Query == nil && p.DocumentID == nil && p.Extensions[persistedQuery] == nil {
-		err = errs.New(errs.Invalid, "There is no query.")
+	if err == nil {
+		err = p.complete()
 	}
 	return p, err
+}
+
+// complete is an error for a request without an operation.
+func (p parameters) complete() error {
+	if p.Query == nil && p.DocumentID == nil && p.Extensions[persistedQuery] == nil {
+		return errs.New(errs.Invalid, "There is no query.")
+	}
+	return nil
 }
 
 // parameters are those of the specification. The pointers tell what is absent.

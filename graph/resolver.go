@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"sync"
+
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -15,6 +17,9 @@ type resolver struct {
 	projects *rows[*projectsv1.Project]
 	tasks    *rows[*tasksv1.Task]
 	comments *rows[*tasksv1.Comment]
+
+	feeds sync.WaitGroup // of the operation's subscription
+	ended error          // why it ended by itself; once its channel is closed
 }
 
 func (s *server) resolver() *resolver {

@@ -824,6 +824,13 @@ type SecurityEventFilter struct {
 	Types []string `json:"types,omitempty"`
 }
 
+// Everything that can be followed as it happens, over WebSocket (`graphql-transport-ws`) or server-sent events. Every event
+// has a cursor: who was cut off subscribes again with `after`, and misses nothing and gets nothing twice. Without `after` a
+// subscription begins with what happens next. Each event is checked against what the caller may see when it happens; a
+// subscription ends with an error when the caller may no longer see what it follows.
+type Subscription struct {
+}
+
 // What to change of one of several tasks; what is absent stays as it is.
 type TaskChange struct {
 	// The task's id.

@@ -22,11 +22,16 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	Comment() CommentResolver
+	CommentEvent() CommentEventResolver
 	Member() MemberResolver
 	Mutation() MutationResolver
+	Notification() NotificationResolver
 	Project() ProjectResolver
+	ProjectEvent() ProjectEventResolver
 	Query() QueryResolver
+	Subscription() SubscriptionResolver
 	Task() TaskResolver
+	TaskEvent() TaskEventResolver
 }
 
 type DirectiveRoot struct {
@@ -149,6 +154,23 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			ctx = graphql.WithLazyInputUnmarshalerIndex(ctx, inputUnmarshalers)
 			data := ec._Mutation(ctx, opCtx.Operation.SelectionSet)
 			var buf bytes.Buffer
+			data.MarshalGQL(&buf)
+
+			return &graphql.Response{
+				Data: buf.Bytes(),
+			}
+		}
+	case ast.Subscription:
+		next := ec._Subscription(ctx, opCtx.Operation.SelectionSet)
+
+		var buf bytes.Buffer
+		return func(ctx context.Context) *graphql.Response {
+			buf.Reset()
+			data := next(ctx)
+
+			if data == nil {
+				return nil
+			}
 			data.MarshalGQL(&buf)
 
 			return &graphql.Response{
@@ -465,6 +487,143 @@ type RestoreCommentPayload {
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
   clientMutationId: String
+}
+`, BuiltIn: false},
+	{Name: "../schema/event.graphqls", Input: `"What a change did to a thing."
+enum ChangeKind {
+  "It was made."
+  CREATED
+  "Fields of it were changed; ` + "`" + `changed` + "`" + ` names them."
+  UPDATED
+  "It was given another place on the board."
+  MOVED
+  "It was put into the trash."
+  DELETED
+  "It was taken out of the trash."
+  RESTORED
+}
+
+"A change of a task."
+type TaskEvent {
+  "The place of the event: the same subscription with ` + "`" + `after` + "`" + ` goes on behind it. Opaque."
+  cursor: String!
+  "What happened."
+  kind: ChangeKind!
+  "When it happened."
+  at: DateTime!
+  "The version of the task after the change."
+  version: Int!
+  "The fields that an update changed, as the REST API spells them."
+  changed: [String!]!
+  "Who did it; null when the account is deleted."
+  actor: User
+  "The task after the change."
+  task: Task!
+}
+
+"A change of a comment."
+type CommentEvent {
+  "The place of the event: the same subscription with ` + "`" + `after` + "`" + ` goes on behind it. Opaque."
+  cursor: String!
+  "What happened."
+  kind: ChangeKind!
+  "When it happened."
+  at: DateTime!
+  "The version of the comment after the change."
+  version: Int!
+  "Who did it; null when the account is deleted."
+  actor: User
+  "The comment after the change."
+  comment: Comment!
+}
+
+"A change of a project."
+type ProjectEvent {
+  "The place of the event: the same subscription with ` + "`" + `after` + "`" + ` goes on behind it. Opaque."
+  cursor: String!
+  "What happened."
+  kind: ChangeKind!
+  "When it happened."
+  at: DateTime!
+  "The version of the project after the change."
+  version: Int!
+  "The fields that an update changed, as the REST API spells them."
+  changed: [String!]!
+  "Who did it; null when the account is deleted."
+  actor: User
+  "The project after the change."
+  project: Project!
+}
+
+"Why the viewer is told of something."
+enum NotificationKind {
+  "A task was assigned to the viewer."
+  TASK_ASSIGNED
+  "Somebody commented on a task that the viewer made or is assigned to."
+  COMMENT_ADDED
+  "The viewer was added to a project."
+  MEMBER_ADDED
+  "The viewer has another role in a project."
+  MEMBER_CHANGED
+  "The viewer was taken out of a project."
+  MEMBER_REMOVED
+  "A project of the viewer's was deleted."
+  PROJECT_DELETED
+}
+
+"Something that another user did, and that concerns the viewer."
+type Notification {
+  "The place of the event: the same subscription with ` + "`" + `after` + "`" + ` goes on behind it. Opaque."
+  cursor: String!
+  "Why the viewer is told."
+  kind: NotificationKind!
+  "When it happened."
+  at: DateTime!
+  "Who did it; null when the account is deleted."
+  actor: User
+  "The project that it happened in; null when the viewer may not see it any more."
+  project: Project
+  "The task, of TASK_ASSIGNED and COMMENT_ADDED."
+  task: Task
+  "The comment, of COMMENT_ADDED."
+  comment: Comment
+  "The viewer's membership, of MEMBER_ADDED, MEMBER_CHANGED and MEMBER_REMOVED, as it is after the change or was before it ended."
+  member: Member
+}
+
+"""
+Everything that can be followed as it happens, over WebSocket (` + "`" + `graphql-transport-ws` + "`" + `) or server-sent events. Every event
+has a cursor: who was cut off subscribes again with ` + "`" + `after` + "`" + `, and misses nothing and gets nothing twice. Without ` + "`" + `after` + "`" + ` a
+subscription begins with what happens next. Each event is checked against what the caller may see when it happens; a
+subscription ends with an error when the caller may no longer see what it follows.
+"""
+type Subscription {
+  "The changes of a project's tasks."
+  taskChanged(
+    "The project."
+    projectId: ID!
+    "The cursor of the last event that was seen."
+    after: String
+  ): TaskEvent!
+  "The comments that are added to a task."
+  commentAdded(
+    "The task."
+    taskId: ID!
+    "The cursor of the last event that was seen."
+    after: String
+  ): CommentEvent!
+  "The changes of a project, or of all that the viewer is a member of."
+  projectChanged(
+    "The project; all of the viewer's when it is absent."
+    projectId: ID
+    "The cursor of the last event that was seen."
+    after: String
+  ): ProjectEvent!
+  "What others do that concerns the viewer."
+  notifications(
+    "The cursor of the last event that was seen."
+    after: String
+  ): Notification!
 }
 `, BuiltIn: false},
 	{Name: "../schema/invitation.graphqls", Input: `"Asks the reader of a mailbox to join a project."
@@ -2441,6 +2600,24 @@ func (ec *executionContext) childFields_CommentEdge(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type CommentEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_CommentEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_CommentEvent_cursor(ctx, field)
+	case "kind":
+		return ec.fieldContext_CommentEvent_kind(ctx, field)
+	case "at":
+		return ec.fieldContext_CommentEvent_at(ctx, field)
+	case "version":
+		return ec.fieldContext_CommentEvent_version(ctx, field)
+	case "actor":
+		return ec.fieldContext_CommentEvent_actor(ctx, field)
+	case "comment":
+		return ec.fieldContext_CommentEvent_comment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CommentEvent", field.Name)
+}
+
 func (ec *executionContext) childFields_ConfirmEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "userErrors":
@@ -2731,6 +2908,28 @@ func (ec *executionContext) childFields_MoveTaskPayload(ctx context.Context, fie
 	return nil, fmt.Errorf("no field named %q was found under type MoveTaskPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Notification(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_Notification_cursor(ctx, field)
+	case "kind":
+		return ec.fieldContext_Notification_kind(ctx, field)
+	case "at":
+		return ec.fieldContext_Notification_at(ctx, field)
+	case "actor":
+		return ec.fieldContext_Notification_actor(ctx, field)
+	case "project":
+		return ec.fieldContext_Notification_project(ctx, field)
+	case "task":
+		return ec.fieldContext_Notification_task(ctx, field)
+	case "comment":
+		return ec.fieldContext_Notification_comment(ctx, field)
+	case "member":
+		return ec.fieldContext_Notification_member(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Notification", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -2823,6 +3022,26 @@ func (ec *executionContext) childFields_ProjectEdge(ctx context.Context, field g
 		return ec.fieldContext_ProjectEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProjectEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ProjectEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ProjectEvent_cursor(ctx, field)
+	case "kind":
+		return ec.fieldContext_ProjectEvent_kind(ctx, field)
+	case "at":
+		return ec.fieldContext_ProjectEvent_at(ctx, field)
+	case "version":
+		return ec.fieldContext_ProjectEvent_version(ctx, field)
+	case "changed":
+		return ec.fieldContext_ProjectEvent_changed(ctx, field)
+	case "actor":
+		return ec.fieldContext_ProjectEvent_actor(ctx, field)
+	case "project":
+		return ec.fieldContext_ProjectEvent_project(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProjectEvent", field.Name)
 }
 
 func (ec *executionContext) childFields_RefreshTokensPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3081,6 +3300,26 @@ func (ec *executionContext) childFields_TaskEdge(ctx context.Context, field grap
 		return ec.fieldContext_TaskEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type TaskEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_TaskEvent_cursor(ctx, field)
+	case "kind":
+		return ec.fieldContext_TaskEvent_kind(ctx, field)
+	case "at":
+		return ec.fieldContext_TaskEvent_at(ctx, field)
+	case "version":
+		return ec.fieldContext_TaskEvent_version(ctx, field)
+	case "changed":
+		return ec.fieldContext_TaskEvent_changed(ctx, field)
+	case "actor":
+		return ec.fieldContext_TaskEvent_actor(ctx, field)
+	case "task":
+		return ec.fieldContext_TaskEvent_task(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskEvent", field.Name)
 }
 
 func (ec *executionContext) childFields_TaskOutcome(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

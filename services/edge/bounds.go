@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trackway/trackway/graph"
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/errs"
 )
@@ -66,8 +67,9 @@ func size(h http.Header) int {
 	return n
 }
 
-// streams reports whether a request asks for a subscription: server-sent events or a WebSocket.
+// streams reports whether a request asks for a stream: server-sent events or a WebSocket. What it does there has
+// bounds of its own.
 func streams(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/graphql") &&
-		(r.Header.Get("Upgrade") != "" || strings.Contains(r.Header.Get("Accept"), "text/event-stream"))
+	return (r.URL.Path == "/graphql" || r.URL.Path == graph.StreamPath) &&
+		(strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || strings.Contains(r.Header.Get("Accept"), "text/event-stream"))
 }

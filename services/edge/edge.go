@@ -19,6 +19,7 @@ import (
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
+	"github.com/trackway/trackway/services/platform/events"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -108,9 +109,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		}
 		jobs = append(jobs, c.answers.Run)
 	}
+	callers := newAuthenticator(c.verifier(cfg.Auth), c.users, limits)
+	hub := events.NewHub(redis, env.Log, "tasks", "projects")
 	face := graph.Config{
 		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
-		Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
+		Events: hub, Verify: callers.verify, Origins: cfg.Origins, Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
 	}
 	if c.answers != nil {
 		face.Answers = queries{c.answers}
@@ -118,7 +121,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	if err := cfg.GraphQL.fill(&face, limits, redis); err != nil {
 		return err
 	}
-	door, err := newHandler(cfg, env, limits, c, graph.New(face))
+	graphql := graph.New(face)
+	// The server waits for streams, or does not know of them.
+	jobs = append(jobs, hub.Run, func(ctx context.Context) { <-ctx.Done(); graphql.Drain() })
+	door, err := newHandler(cfg, env, limits, c, callers, graphql)
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,17 @@ type clients struct {
 	answers *cache.Answers    // nil where nothing is kept
 }
 
+// verifier says whose a token is.
+func (c clients) verifier(cfg auth.Config) *auth.Verifier {
+	return auth.NewVerifier(cfg, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
+		keys, err := c.users.GetKeys(ctx, &usersv1.GetKeysRequest{})
+		return keys.GetJwks(), err
+	}), c.ended)
+}
+
 // newHandler puts the door together. A request passes the layers from the last line up.
-func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.Handler) (http.Handler, error) {
+func newHandler(cfg Config, env app.Env, limits *rates, c clients, callers *authenticator, graphql http.Handler,
+) (http.Handler, error) {
 	r := newRouter()
 	rest.Register(r, rest.Config{
 		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, BodyLimit: cfg.BodyLimit, Issuer: cfg.Auth.Issuer,
@@ -38,22 +47,21 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, graphql http.
 	r.HandleFunc("GET "+docsPath+"/", docs())
 	r.HandleFunc("GET /graphql", limitBody(cfg.BodyLimit, graphql))
 	r.HandleFunc("POST /graphql", limitBody(cfg.BodyLimit, graphql))
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		r.HandleFunc(method+" "+graph.StreamPath, limitBody(cfg.BodyLimit, graphql))
+	}
 	if cfg.GraphQL.GraphiQL {
 		for _, name := range graph.PageFiles() {
 			r.HandleFunc("GET /graphql/"+name, graphql.ServeHTTP)
 		}
 	}
 
-	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
-		keys, err := c.users.GetKeys(ctx, &usersv1.GetKeysRequest{})
-		return keys.GetJwks(), err
-	}), c.ended)
 	h := guide(r)
 	if c.answers != nil {
 		h = &cached{answers: c.answers, access: newAccessMaps(c.projects), next: h}
 	}
 	h = lengths(h)
-	h = admit(h, newAuthenticator(verifier, c.users, limits), limits, cfg.Proxies, c.answers)
+	h = admit(h, callers, limits, cfg.Proxies, c.answers)
 	h = deadline(h, cfg.Timeout)
 	h = recovery(h, env.Log)
 	h = atOnce(h, cfg.Concurrency)
@@ -158,9 +166,13 @@ func (w *watch) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController through.
 func (w *watch) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// deadline bounds how long a request takes.
+// deadline bounds how long a request takes that is no stream.
 func deadline(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if streams(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))

@@ -73,6 +73,12 @@ func (a *authenticator) caller(ctx context.Context, token, address string) (*aut
 	return a.verifier.Verify(ctx, e.token)
 }
 
+// verify gives the caller of a token that came in the body of a request, such as a WebSocket's first message.
+func (a *authenticator) verify(ctx context.Context, token string) (*auth.Caller, error) {
+	address, _ := ctx.Value(addressKey{}).(string)
+	return a.caller(ctx, token, address)
+}
+
 // exchange asks once, however many requests come with the token at the same time.
 func (a *authenticator) exchange(ctx context.Context, key [sha256.Size]byte, secret string) (exchanged, error) {
 	answer := a.asking.DoChan(string(key[:]), func() (any, error) {

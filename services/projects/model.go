@@ -110,7 +110,8 @@ func (m *member) proto() *projectsv1.Member {
 func (m *member) event(happened string) events.Event {
 	return events.Event{
 		Type: "member." + happened, SubjectID: m.ID, ProjectID: m.ProjectID, Version: m.Version, Payload: m.proto(),
-		Tags: []string{tags.Access(m.UserID), tags.Members(m.ProjectID)},
+		Tags:     []string{tags.Access(m.UserID), tags.Members(m.ProjectID)},
+		Audience: []int64{m.UserID},
 	}
 }
 

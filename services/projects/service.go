@@ -12,6 +12,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/write"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
@@ -120,7 +121,7 @@ func (s *service) UpdateProject(ctx context.Context, req *projectsv1.UpdateProje
 		if err := auth.UpdateProject.RequireInUse(before.archived() && p.archived()); err != nil {
 			return err
 		}
-		return s.store.update(ctx, p)
+		return s.store.update(ctx, p, events.Differences(before.proto(), p.proto()))
 	})
 	if err != nil {
 		return nil, err

@@ -104,8 +104,9 @@ func (s store) create(ctx context.Context, p *project) error {
 	})
 }
 
-// update writes the project's fields over the version it was read at, or is write.ErrRaced.
-func (s store) update(ctx context.Context, p *project) error {
+// update writes the project's fields, of which these have changed, over the version it was read at, or is
+// write.ErrRaced.
+func (s store) update(ctx context.Context, p *project, changed []string) error {
 	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		members, err := holdMembers(ctx, tx, p.ID)
 		if err != nil {
@@ -116,7 +117,9 @@ func (s store) update(ctx context.Context, p *project) error {
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
 			Returning(moved))
-		return write.Changed(p.proto(), p.event("updated", members...)), err
+		e := p.event("updated", members...)
+		e.Changed = changed
+		return write.Changed(p.proto(), e), err
 	})
 }
 
@@ -131,7 +134,9 @@ func (s store) remove(ctx context.Context, p *project) error {
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
 			Returning(moved+", deleted_at"))
-		return write.Changed(&emptypb.Empty{}, p.event("deleted", members...)), err
+		e := p.event("deleted", members...)
+		e.Audience = members
+		return write.Changed(&emptypb.Empty{}, e), err
 	})
 }
 

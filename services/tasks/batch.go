@@ -11,6 +11,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/write"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
@@ -221,6 +222,7 @@ func newChange(t *task, u *taskUpdate, expected int64, a access) (change, error)
 	before := t.proto()
 	t.apply(u)
 	after := t.proto()
+	t.changed = events.Differences(before, after)
 	c := change{
 		task: t, any: !proto.Equal(before, after), parent: before.GetParentId() != after.GetParentId(),
 	}

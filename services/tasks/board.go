@@ -35,6 +35,9 @@ func (s *service) MoveTask(ctx context.Context, req *tasksv1.MoveTaskRequest) (*
 			t.Status = req.GetStatus()
 			t.complete()
 		}
+		if t.Status != before {
+			t.changed = []string{"status"}
+		}
 		return s.store.moveTask(ctx, t, m, t.Status != before)
 	})
 	if err != nil {

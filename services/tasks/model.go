@@ -38,6 +38,9 @@ type task struct {
 	CompletedAt time.Time `bun:",nullzero"`
 	DeletedAt   time.Time `bun:",nullzero"`
 
+	// changed are the fields that an update has changed.
+	changed []string
+
 	// Relevance is how well the task matches a search, where there was one.
 	Relevance int64 `bun:",scanonly"`
 }
@@ -101,7 +104,8 @@ func (t *task) fields() fields {
 func (t *task) event(happened string) events.Event {
 	return events.Event{
 		Type: "task." + happened, SubjectID: t.ID, ProjectID: t.ProjectID, Version: t.Version, Payload: t.proto(),
-		Tags: []string{tags.Task(t.ID), tags.Tasks(t.ProjectID), tags.Inside(t.ProjectID)},
+		Tags:    []string{tags.Task(t.ID), tags.Tasks(t.ProjectID), tags.Inside(t.ProjectID)},
+		Changed: t.changed, Audience: append(given(t.AssigneeID), t.CreatorID),
 	}
 }
 
@@ -118,6 +122,9 @@ type comment struct {
 	AuthorID  int64
 	Body      string
 	DeletedAt time.Time `bun:",nullzero"`
+
+	// concerns are those who wait for word of the comment's task.
+	concerns []int64
 
 	// Total is the number of comments in the list that the comment is from, where it was asked for.
 	Total *int64 `bun:",scanonly"`
@@ -150,7 +157,8 @@ func (c *comment) proto() *tasksv1.Comment {
 func (c *comment) event(happened string) events.Event {
 	return events.Event{
 		Type: "comment." + happened, SubjectID: c.ID, ProjectID: c.ProjectID, Version: c.Version, Payload: c.proto(),
-		Tags: []string{tags.Comments(c.TaskID), tags.Inside(c.ProjectID)},
+		Tags:     []string{tags.Comments(c.TaskID), tags.Inside(c.ProjectID)},
+		Audience: c.concerns,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/write"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
@@ -229,6 +230,7 @@ func (s *service) UpdateTask(ctx context.Context, req *tasksv1.UpdateTaskRequest
 		before := t.proto()
 		t.apply(u)
 		after := t.proto()
+		t.changed = events.Differences(before, after)
 		if proto.Equal(before, after) {
 			return write.Unchanged(ctx, s.store.db, "task", after)
 		}

@@ -590,7 +590,7 @@ func commentLists(rows []*comment, q *page.Query[*comment]) []*commentList {
 // nothing happens to a task after the event of its end.
 func (s store) createComment(ctx context.Context, c *comment) error {
 	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		if err := holdTask(ctx, tx, c.TaskID); err != nil {
+		if err := holdTask(ctx, tx, c); err != nil {
 			return write.Change{}, err
 		}
 		_, err := tx.NewInsert().Model(c).Returning("id, version, created_at, updated_at").Exec(ctx)
@@ -598,10 +598,13 @@ func (s store) createComment(ctx context.Context, c *comment) error {
 	})
 }
 
-// holdTask is NotFound if the task is deleted, and otherwise makes its deletion wait for the end of the transaction.
-func holdTask(ctx context.Context, tx bun.Tx, id int64) error {
-	err := tx.NewSelect().Model((*task)(nil)).Column("id").
-		Where("t.id = ? AND t.deleted_at IS NULL", id).For("SHARE").Scan(ctx, &id)
+// holdTask is NotFound if the comment's task is deleted, and otherwise makes its deletion wait for the end of the
+// transaction.
+func holdTask(ctx context.Context, tx bun.Tx, c *comment) error {
+	t := new(task)
+	err := tx.NewSelect().Model(t).Column("creator_id", "assignee_id").
+		Where("t.id = ? AND t.deleted_at IS NULL", c.TaskID).For("SHARE").Scan(ctx)
+	c.concerns = append(given(t.AssigneeID), t.CreatorID)
 	return postgres.Error(err, "task")
 }
 
@@ -632,7 +635,7 @@ func (s store) removeComment(ctx context.Context, c *comment) error {
 // where it is meanwhile, as in createComment.
 func (s store) restoreComment(ctx context.Context, c *comment) error {
 	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		if err := holdTask(ctx, tx, c.TaskID); err != nil {
+		if err := holdTask(ctx, tx, c); err != nil {
 			return write.Change{}, err
 		}
 		err := write.Row(ctx, tx.NewUpdate().Model(c).

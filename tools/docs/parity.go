@@ -27,6 +27,12 @@ func pairs() []pair {
 	return []pair{
 		{operations: []string{"getIndex"}, reason: "GraphQL describes itself, by introspection"},
 		{fields: []string{"Query.node", "Query.nodes"}, reason: "REST has a path for each noun"},
+		{
+			fields: []string{
+				"Subscription.taskChanged", "Subscription.commentAdded", "Subscription.projectChanged", "Subscription.notifications",
+			},
+			reason: "a REST answer is no stream",
+		},
 		one("register", "Mutation.register"),
 		one("login", "Mutation.login"),
 		one("refreshTokens", "Mutation.refreshTokens"),

@@ -155,6 +155,10 @@ func (e Env) report(ctx context.Context, req any, info *grpc.UnaryServerInfo, ne
 		return answer, nil
 	}
 	failure := errs.From(err)
+	if errors.Is(ctx.Err(), context.Canceled) { // whoever asked has gone, such as a subscriber
+		e.Log.DebugContext(ctx, "call given up", "method", info.FullMethod, "error", failure)
+		return nil, failure
+	}
 	switch failure.Code {
 	case errs.Internal:
 		e.Log.ErrorContext(ctx, "call failed", "method", info.FullMethod, "error", failure.Unwrap())

@@ -158,7 +158,7 @@ var scopes = func() map[string][]Scope {
 	rows(users, "ListSecurityEvents", AdminScope)
 	rows(users, `DeleteUser Logout ChangePassword RequestEmailChange ListSessions DeleteSession DeleteSessions
 		CreateToken GetToken ListTokens DeleteToken`)
-	rows(projects, `GetProject BatchGetProjects ListProjects GetMember ListMembers BatchListMembers
+	rows(projects, `GetProject BatchGetProjects ListProjects GetMember ListMembers BatchListMembers ListEvents
 		GetInvitation ListInvitations`, ReadProjectsScope)
 	rows(projects, "CreateProject UpdateProject DeleteProject RestoreProject CreateMember UpdateMember DeleteMember "+
 		"CreateInvitation DeleteInvitation", WriteProjectsScope)
@@ -167,9 +167,26 @@ var scopes = func() map[string][]Scope {
 	rows(tasks, "GetTask BatchGetTasks ListTasks BatchListTasks BatchListSubtasks", ReadTasksScope)
 	rows(tasks, "CreateTask UpdateTask DeleteTask RestoreTask MoveTask BatchCreateTasks BatchUpdateTasks", WriteTasksScope)
 	rows(tasks, "GetComment BatchGetComments ListComments BatchListComments", ReadCommentsScope)
+	rows(tasks, "ListEvents", ReadTasksScope, ReadCommentsScope) // which leaves out what the scopes do not cover
 	rows(tasks, "CreateComment UpdateComment DeleteComment RestoreComment", WriteCommentsScope)
 	return table
 }()
+
+// ReadScope is the scope that reading about a noun takes, be it a thing or an event about it; "" when no scope allows it.
+func ReadScope(noun string) Scope {
+	switch noun {
+	case "project", "member":
+		return ReadProjectsScope
+	case "task":
+		return ReadTasksScope
+	case "comment":
+		return ReadCommentsScope
+	case "user":
+		return ReadUsersScope
+	default:
+		return ""
+	}
+}
 
 // ScopesOf gives the row of an RPC, named in full, in the scope table.
 func ScopesOf(method string) (enough []Scope, known bool) {

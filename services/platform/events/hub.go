@@ -39,8 +39,9 @@ func NewHub(client redis.UniversalClient, log *slog.Logger, services ...string) 
 
 // News is an event of a service.
 type News struct {
-	Service string
 	*Record
+
+	Service string
 }
 
 // Listener gets the events that it wants, in the order of each service.
@@ -191,7 +192,7 @@ func (h *Hub) read(ctx context.Context, service string, at Position) (_ Position
 				h.each((*Listener).miss)
 			}
 			at = r.Position
-			news := News{service, r}
+			news := News{r, service}
 			h.each(func(l *Listener) {
 				if l.wants(news) {
 					l.put(news)

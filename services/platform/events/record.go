@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -74,11 +75,11 @@ func (r *Record) Noun() string {
 
 // Filter narrows a list of events; what is zero does not narrow.
 type Filter struct {
-	ProjectID int64
+	Projects  []int64 // nil for all; none if it is empty
 	SubjectID int64
 	Types     []string
 	Audience  int64 // a user whom they concern
-	Actor     int64
+	Either    bool  // of the projects or for the audience, and not both
 }
 
 type stored struct {
@@ -125,8 +126,11 @@ func Latest(ctx context.Context, db bun.IDB, before Position, f Filter, limit in
 
 func narrow(q *bun.SelectQuery, f Filter) *bun.SelectQuery {
 	q = q.Where(settled)
-	if f.ProjectID != 0 {
-		q = q.Where("e.project_id = ?", f.ProjectID)
+	switch {
+	case f.Either:
+		q = q.Where("(e.project_id = ANY(?) OR e.audience @> ?)", pgdialect.Array(f.Projects), pgdialect.Array([]int64{f.Audience}))
+	case f.Projects != nil:
+		q = q.Where("e.project_id = ANY(?)", pgdialect.Array(f.Projects))
 	}
 	if f.SubjectID != 0 {
 		q = q.Where("e.subject_id = ?", f.SubjectID)
@@ -134,11 +138,8 @@ func narrow(q *bun.SelectQuery, f Filter) *bun.SelectQuery {
 	if len(f.Types) > 0 {
 		q = q.Where("e.type = ANY(?)", pgdialect.Array(f.Types))
 	}
-	if f.Audience != 0 {
+	if f.Audience != 0 && !f.Either {
 		q = q.Where("e.audience @> ?", pgdialect.Array([]int64{f.Audience}))
-	}
-	if f.Actor != 0 {
-		q = q.Where("e.actor_id = ?", f.Actor)
 	}
 	return q
 }
@@ -159,8 +160,71 @@ func scan(ctx context.Context, q *bun.SelectQuery) ([]Record, error) {
 	return records, nil
 }
 
-// Kept is an error if events after the position have been swept away: a reader who goes on from there would miss them.
-func Kept(ctx context.Context, db bun.IDB, after Position) error {
+// Request is how a caller asks for a list of events; events.v1.ListEventsRequest is one.
+type Request interface {
+	GetAfter() string
+	GetLimit() int32
+	GetSubjectId() int64
+	GetTypes() []string
+	GetMine() bool
+	GetNewestFirst() bool
+}
+
+const (
+	defaultList = 100
+	maxList     = 500
+	maxTypes    = 20
+)
+
+// Page is a part of a list of events.
+type Page struct {
+	Records []Record
+	Cursor  string // up to where it has been read
+	More    bool
+}
+
+// Read gives the page that the request asks for, of the events that the filter lets through: the caller's permission.
+func Read(ctx context.Context, db bun.IDB, req Request, f Filter) (Page, error) {
+	limit := int64(cmp.Or(req.GetLimit(), defaultList))
+	var c errs.Check
+	c.That(limit >= 1 && limit <= maxList, "limit", "must be between 1 and %d", maxList)
+	c.That(len(req.GetTypes()) <= maxTypes, "types", "must be at most %d", maxTypes)
+	if err := c.Err(); err != nil {
+		return Page{}, err
+	}
+	var from Position
+	if req.GetAfter() != "" {
+		var err error
+		if from, err = ParsePosition(req.GetAfter()); err != nil {
+			return Page{}, err
+		}
+	}
+	f.SubjectID, f.Types = req.GetSubjectId(), req.GetTypes()
+	list := List
+	if req.GetNewestFirst() {
+		list = Latest
+	} else if err := kept(ctx, db, from); err != nil {
+		return Page{}, err
+	}
+	records, err := list(ctx, db, from, f, limit+1)
+	if err != nil {
+		return Page{}, err
+	}
+	p := Page{Records: records, More: int64(len(records)) > limit}
+	if p.More {
+		p.Records = records[:limit]
+	}
+	for i := range p.Records {
+		if from.Before(p.Records[i].Position) {
+			from = p.Records[i].Position
+		}
+	}
+	p.Cursor = from.String()
+	return p, nil
+}
+
+// kept is an error if events after the position have been swept away: a reader who goes on from there would miss them.
+func kept(ctx context.Context, db bun.IDB, after Position) error {
 	if after == (Position{}) {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trackway/trackway/services/platform/cache"
+	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/local"
 	"github.com/trackway/trackway/services/platform/pgtest"
@@ -218,7 +219,7 @@ func TestAnEventIsWholeOnBothWays(t *testing.T) {
 	w.append(5)
 	var news []events.News
 	w.await("the event", func() bool { news, _ = l.Take(); return len(news) == 1 })
-	list, err := events.List(t.Context(), w.db, events.Position{}, events.Filter{ProjectID: 7, Audience: 8}, 10)
+	list, err := events.List(t.Context(), w.db, events.Position{}, events.Filter{Projects: []int64{7}, Audience: 8}, 10)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("got %d events, %v, want 1", len(list), err)
 	}
@@ -374,10 +375,23 @@ func TestOldEventsGoWhenEveryConsumerHasHadThem(t *testing.T) {
 	if n, err := events.Sweep(t.Context(), w.db, 24*time.Hour); n != 1 || err != nil {
 		t.Errorf("behind a young one nothing goes: got %d, %v, want 1", n, err)
 	}
-	if err := events.Kept(t.Context(), w.db, all[0].Position); err == nil {
-		t.Error("a reader who would miss something: got no error")
+	from := func(p events.Position) (events.Page, error) {
+		return events.Read(t.Context(), w.db, request{after: p.String()}, events.Filter{})
 	}
-	if err := events.Kept(t.Context(), w.db, all[1].Position); err != nil {
-		t.Errorf("a reader who misses nothing: got %v", err)
+	if _, err := from(all[0].Position); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a reader who would miss something: got %v, want it to be refused", err)
+	}
+	if page, err := from(all[1].Position); err != nil || len(page.Records) != 2 || page.Cursor != all[3].Position.String() {
+		t.Errorf("a reader who misses nothing: got %+v, %v", page, err)
 	}
 }
+
+// request asks for what is behind a place.
+type request struct{ after string }
+
+func (r request) GetAfter() string   { return r.after }
+func (request) GetLimit() int32      { return 0 }
+func (request) GetSubjectId() int64  { return 0 } //nolint:revive // the contract's spelling
+func (request) GetTypes() []string   { return nil }
+func (request) GetMine() bool        { return false }
+func (request) GetNewestFirst() bool { return false }

@@ -9,6 +9,7 @@
 package projectsv1
 
 import (
+	v11 "github.com/trackway/trackway/services/rpc/events/v1"
 	v1 "github.com/trackway/trackway/services/rpc/page/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -2055,7 +2056,7 @@ var File_projects_v1_projects_proto protoreflect.FileDescriptor
 
 const file_projects_v1_projects_proto_rawDesc = "" +
 	"\n" +
-	"\x1aprojects/v1/projects.proto\x12\vprojects.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xd5\x03\n" +
+	"\x1aprojects/v1/projects.proto\x12\vprojects.v1\x1a\x16events/v1/events.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xd5\x03\n" +
 	"\aProject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -2235,7 +2236,7 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"Visibility\x12\x1a\n" +
 	"\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x01\x12\x15\n" +
-	"\x11VISIBILITY_PUBLIC\x10\x022\xcc\f\n" +
+	"\x11VISIBILITY_PUBLIC\x10\x022\x97\r\n" +
 	"\x0fProjectsService\x12B\n" +
 	"\n" +
 	"GetProject\x12\x1e.projects.v1.GetProjectRequest\x1a\x14.projects.v1.Project\x12_\n" +
@@ -2258,7 +2259,9 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x10AcceptInvitation\x12$.projects.v1.AcceptInvitationRequest\x1a\x13.projects.v1.Member\x12Y\n" +
 	"\x0eBatchGetAccess\x12\".projects.v1.BatchGetAccessRequest\x1a#.projects.v1.BatchGetAccessResponse\x12M\n" +
 	"\n" +
-	"ListAccess\x12\x1e.projects.v1.ListAccessRequest\x1a\x1f.projects.v1.ListAccessResponseBBZ@github.com/trackway/trackway/services/rpc/projects/v1;projectsv1b\x06proto3"
+	"ListAccess\x12\x1e.projects.v1.ListAccessRequest\x1a\x1f.projects.v1.ListAccessResponse\x12I\n" +
+	"\n" +
+	"ListEvents\x12\x1c.events.v1.ListEventsRequest\x1a\x1d.events.v1.ListEventsResponseBBZ@github.com/trackway/trackway/services/rpc/projects/v1;projectsv1b\x06proto3"
 
 var (
 	file_projects_v1_projects_proto_rawDescOnce sync.Once
@@ -2313,7 +2316,9 @@ var file_projects_v1_projects_proto_goTypes = []any{
 	(*v1.PageRequest)(nil),           // 35: page.v1.PageRequest
 	(*v1.PageInfo)(nil),              // 36: page.v1.PageInfo
 	(*fieldmaskpb.FieldMask)(nil),    // 37: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),            // 38: google.protobuf.Empty
+	(*v11.ListEventsRequest)(nil),    // 38: events.v1.ListEventsRequest
+	(*emptypb.Empty)(nil),            // 39: google.protobuf.Empty
+	(*v11.ListEventsResponse)(nil),   // 40: events.v1.ListEventsResponse
 }
 var file_projects_v1_projects_proto_depIdxs = []int32{
 	34, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
@@ -2372,28 +2377,30 @@ var file_projects_v1_projects_proto_depIdxs = []int32{
 	27, // 53: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
 	28, // 54: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
 	31, // 55: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
-	2,  // 56: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
-	6,  // 57: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
-	8,  // 58: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
-	2,  // 59: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
-	2,  // 60: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
-	38, // 61: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
-	2,  // 62: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
-	3,  // 63: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
-	15, // 64: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
-	17, // 65: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
-	3,  // 66: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
-	3,  // 67: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
-	38, // 68: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
-	21, // 69: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
-	21, // 70: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
-	25, // 71: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
-	38, // 72: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
-	3,  // 73: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
-	30, // 74: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
-	32, // 75: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
-	56, // [56:76] is the sub-list for method output_type
-	36, // [36:56] is the sub-list for method input_type
+	38, // 56: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
+	2,  // 57: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
+	6,  // 58: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
+	8,  // 59: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
+	2,  // 60: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
+	2,  // 61: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
+	39, // 62: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
+	2,  // 63: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
+	3,  // 64: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
+	15, // 65: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
+	17, // 66: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
+	3,  // 67: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
+	3,  // 68: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
+	39, // 69: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
+	21, // 70: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
+	21, // 71: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
+	25, // 72: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
+	39, // 73: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
+	3,  // 74: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
+	30, // 75: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
+	32, // 76: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
+	40, // 77: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
+	57, // [57:78] is the sub-list for method output_type
+	36, // [36:57] is the sub-list for method input_type
 	36, // [36:36] is the sub-list for extension type_name
 	36, // [36:36] is the sub-list for extension extendee
 	0,  // [0:36] is the sub-list for field type_name

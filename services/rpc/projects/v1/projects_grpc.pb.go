@@ -10,6 +10,7 @@ package projectsv1
 
 import (
 	context "context"
+	v1 "github.com/trackway/trackway/services/rpc/events/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -42,6 +43,7 @@ const (
 	ProjectsService_AcceptInvitation_FullMethodName = "/projects.v1.ProjectsService/AcceptInvitation"
 	ProjectsService_BatchGetAccess_FullMethodName   = "/projects.v1.ProjectsService/BatchGetAccess"
 	ProjectsService_ListAccess_FullMethodName       = "/projects.v1.ProjectsService/ListAccess"
+	ProjectsService_ListEvents_FullMethodName       = "/projects.v1.ProjectsService/ListEvents"
 )
 
 // ProjectsServiceClient is the client API for ProjectsService service.
@@ -95,6 +97,9 @@ type ProjectsServiceClient interface {
 	BatchGetAccess(ctx context.Context, in *BatchGetAccessRequest, opts ...grpc.CallOption) (*BatchGetAccessResponse, error)
 	// ListAccess says what the caller is in every project it is a member of.
 	ListAccess(ctx context.Context, in *ListAccessRequest, opts ...grpc.CallOption) (*ListAccessResponse, error)
+	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
+	// projects and their members.
+	ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error)
 }
 
 type projectsServiceClient struct {
@@ -305,6 +310,16 @@ func (c *projectsServiceClient) ListAccess(ctx context.Context, in *ListAccessRe
 	return out, nil
 }
 
+func (c *projectsServiceClient) ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ListEventsResponse)
+	err := c.cc.Invoke(ctx, ProjectsService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ProjectsServiceServer is the server API for ProjectsService service.
 // All implementations must embed UnimplementedProjectsServiceServer
 // for forward compatibility.
@@ -356,6 +371,9 @@ type ProjectsServiceServer interface {
 	BatchGetAccess(context.Context, *BatchGetAccessRequest) (*BatchGetAccessResponse, error)
 	// ListAccess says what the caller is in every project it is a member of.
 	ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error)
+	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
+	// projects and their members.
+	ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error)
 	mustEmbedUnimplementedProjectsServiceServer()
 }
 
@@ -425,6 +443,9 @@ func (UnimplementedProjectsServiceServer) BatchGetAccess(context.Context, *Batch
 }
 func (UnimplementedProjectsServiceServer) ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccess not implemented")
+}
+func (UnimplementedProjectsServiceServer) ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
 }
 func (UnimplementedProjectsServiceServer) mustEmbedUnimplementedProjectsServiceServer() {}
 func (UnimplementedProjectsServiceServer) testEmbeddedByValue()                         {}
@@ -807,6 +828,24 @@ func _ProjectsService_ListAccess_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ProjectsService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ListEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).ListEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_ListEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).ListEvents(ctx, req.(*v1.ListEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ProjectsService_ServiceDesc is the grpc.ServiceDesc for ProjectsService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -893,6 +932,10 @@ var ProjectsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAccess",
 			Handler:    _ProjectsService_ListAccess_Handler,
+		},
+		{
+			MethodName: "ListEvents",
+			Handler:    _ProjectsService_ListEvents_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -9,6 +9,7 @@
 package tasksv1
 
 import (
+	v11 "github.com/trackway/trackway/services/rpc/events/v1"
 	v1 "github.com/trackway/trackway/services/rpc/page/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -2452,7 +2453,7 @@ var File_tasks_v1_tasks_proto protoreflect.FileDescriptor
 
 const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\n" +
-	"\x14tasks/v1/tasks.proto\x12\btasks.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xcf\x05\n" +
+	"\x14tasks/v1/tasks.proto\x12\btasks.v1\x1a\x16events/v1/events.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12page/v1/page.proto\"\xcf\x05\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
@@ -2679,7 +2680,7 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\fPRIORITY_LOW\x10\x02\x12\x13\n" +
 	"\x0fPRIORITY_MEDIUM\x10\x03\x12\x11\n" +
 	"\rPRIORITY_HIGH\x10\x04\x12\x13\n" +
-	"\x0fPRIORITY_URGENT\x10\x052\xce\v\n" +
+	"\x0fPRIORITY_URGENT\x10\x052\x99\f\n" +
 	"\fTasksService\x123\n" +
 	"\aGetTask\x12\x18.tasks.v1.GetTaskRequest\x1a\x0e.tasks.v1.Task\x12P\n" +
 	"\rBatchGetTasks\x12\x1e.tasks.v1.BatchGetTasksRequest\x1a\x1f.tasks.v1.BatchGetTasksResponse\x12D\n" +
@@ -2704,7 +2705,9 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\rCreateComment\x12\x1e.tasks.v1.CreateCommentRequest\x1a\x11.tasks.v1.Comment\x12B\n" +
 	"\rUpdateComment\x12\x1e.tasks.v1.UpdateCommentRequest\x1a\x11.tasks.v1.Comment\x12G\n" +
 	"\rDeleteComment\x12\x1e.tasks.v1.DeleteCommentRequest\x1a\x16.google.protobuf.Empty\x12D\n" +
-	"\x0eRestoreComment\x12\x1f.tasks.v1.RestoreCommentRequest\x1a\x11.tasks.v1.CommentB<Z:github.com/trackway/trackway/services/rpc/tasks/v1;tasksv1b\x06proto3"
+	"\x0eRestoreComment\x12\x1f.tasks.v1.RestoreCommentRequest\x1a\x11.tasks.v1.Comment\x12I\n" +
+	"\n" +
+	"ListEvents\x12\x1c.events.v1.ListEventsRequest\x1a\x1d.events.v1.ListEventsResponseB<Z:github.com/trackway/trackway/services/rpc/tasks/v1;tasksv1b\x06proto3"
 
 var (
 	file_tasks_v1_tasks_proto_rawDescOnce sync.Once
@@ -2765,7 +2768,9 @@ var file_tasks_v1_tasks_proto_goTypes = []any{
 	(*v1.PageRequest)(nil),            // 41: page.v1.PageRequest
 	(*v1.PageInfo)(nil),               // 42: page.v1.PageInfo
 	(*fieldmaskpb.FieldMask)(nil),     // 43: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),             // 44: google.protobuf.Empty
+	(*v11.ListEventsRequest)(nil),     // 44: events.v1.ListEventsRequest
+	(*emptypb.Empty)(nil),             // 45: google.protobuf.Empty
+	(*v11.ListEventsResponse)(nil),    // 46: events.v1.ListEventsResponse
 }
 var file_tasks_v1_tasks_proto_depIdxs = []int32{
 	40, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
@@ -2834,28 +2839,30 @@ var file_tasks_v1_tasks_proto_depIdxs = []int32{
 	34, // 63: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
 	35, // 64: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
 	36, // 65: tasks.v1.TasksService.RestoreComment:input_type -> tasks.v1.RestoreCommentRequest
-	2,  // 66: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
-	6,  // 67: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
-	9,  // 68: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
-	11, // 69: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
-	13, // 70: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
-	2,  // 71: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
-	2,  // 72: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
-	44, // 73: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
-	2,  // 74: tasks.v1.TasksService.RestoreTask:output_type -> tasks.v1.Task
-	2,  // 75: tasks.v1.TasksService.MoveTask:output_type -> tasks.v1.Task
-	20, // 76: tasks.v1.TasksService.BatchCreateTasks:output_type -> tasks.v1.BatchCreateTasksResponse
-	22, // 77: tasks.v1.TasksService.BatchUpdateTasks:output_type -> tasks.v1.BatchUpdateTasksResponse
-	3,  // 78: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
-	28, // 79: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
-	30, // 80: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
-	32, // 81: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
-	3,  // 82: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
-	3,  // 83: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
-	44, // 84: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
-	3,  // 85: tasks.v1.TasksService.RestoreComment:output_type -> tasks.v1.Comment
-	66, // [66:86] is the sub-list for method output_type
-	46, // [46:66] is the sub-list for method input_type
+	44, // 66: tasks.v1.TasksService.ListEvents:input_type -> events.v1.ListEventsRequest
+	2,  // 67: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
+	6,  // 68: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
+	9,  // 69: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
+	11, // 70: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
+	13, // 71: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
+	2,  // 72: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
+	2,  // 73: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
+	45, // 74: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
+	2,  // 75: tasks.v1.TasksService.RestoreTask:output_type -> tasks.v1.Task
+	2,  // 76: tasks.v1.TasksService.MoveTask:output_type -> tasks.v1.Task
+	20, // 77: tasks.v1.TasksService.BatchCreateTasks:output_type -> tasks.v1.BatchCreateTasksResponse
+	22, // 78: tasks.v1.TasksService.BatchUpdateTasks:output_type -> tasks.v1.BatchUpdateTasksResponse
+	3,  // 79: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
+	28, // 80: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
+	30, // 81: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
+	32, // 82: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
+	3,  // 83: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
+	3,  // 84: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
+	45, // 85: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
+	3,  // 86: tasks.v1.TasksService.RestoreComment:output_type -> tasks.v1.Comment
+	46, // 87: tasks.v1.TasksService.ListEvents:output_type -> events.v1.ListEventsResponse
+	67, // [67:88] is the sub-list for method output_type
+	46, // [46:67] is the sub-list for method input_type
 	46, // [46:46] is the sub-list for extension type_name
 	46, // [46:46] is the sub-list for extension extendee
 	0,  // [0:46] is the sub-list for field type_name

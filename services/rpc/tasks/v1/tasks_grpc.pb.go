@@ -10,6 +10,7 @@ package tasksv1
 
 import (
 	context "context"
+	v1 "github.com/trackway/trackway/services/rpc/events/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -42,6 +43,7 @@ const (
 	TasksService_UpdateComment_FullMethodName     = "/tasks.v1.TasksService/UpdateComment"
 	TasksService_DeleteComment_FullMethodName     = "/tasks.v1.TasksService/DeleteComment"
 	TasksService_RestoreComment_FullMethodName    = "/tasks.v1.TasksService/RestoreComment"
+	TasksService_ListEvents_FullMethodName        = "/tasks.v1.TasksService/ListEvents"
 )
 
 // TasksServiceClient is the client API for TasksService service.
@@ -93,6 +95,8 @@ type TasksServiceClient interface {
 	DeleteComment(ctx context.Context, in *DeleteCommentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// RestoreComment takes a comment out of the trash. One that is not deleted stays as it is.
 	RestoreComment(ctx context.Context, in *RestoreCommentRequest, opts ...grpc.CallOption) (*Comment, error)
+	// ListEvents tells what happened, in order, of one project that the caller may read, or those that concern the caller: about tasks and comments.
+	ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error)
 }
 
 type tasksServiceClient struct {
@@ -303,6 +307,16 @@ func (c *tasksServiceClient) RestoreComment(ctx context.Context, in *RestoreComm
 	return out, nil
 }
 
+func (c *tasksServiceClient) ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ListEventsResponse)
+	err := c.cc.Invoke(ctx, TasksService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TasksServiceServer is the server API for TasksService service.
 // All implementations must embed UnimplementedTasksServiceServer
 // for forward compatibility.
@@ -352,6 +366,8 @@ type TasksServiceServer interface {
 	DeleteComment(context.Context, *DeleteCommentRequest) (*emptypb.Empty, error)
 	// RestoreComment takes a comment out of the trash. One that is not deleted stays as it is.
 	RestoreComment(context.Context, *RestoreCommentRequest) (*Comment, error)
+	// ListEvents tells what happened, in order, of one project that the caller may read, or those that concern the caller: about tasks and comments.
+	ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error)
 	mustEmbedUnimplementedTasksServiceServer()
 }
 
@@ -421,6 +437,9 @@ func (UnimplementedTasksServiceServer) DeleteComment(context.Context, *DeleteCom
 }
 func (UnimplementedTasksServiceServer) RestoreComment(context.Context, *RestoreCommentRequest) (*Comment, error) {
 	return nil, status.Error(codes.Unimplemented, "method RestoreComment not implemented")
+}
+func (UnimplementedTasksServiceServer) ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
 }
 func (UnimplementedTasksServiceServer) mustEmbedUnimplementedTasksServiceServer() {}
 func (UnimplementedTasksServiceServer) testEmbeddedByValue()                      {}
@@ -803,6 +822,24 @@ func _TasksService_RestoreComment_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TasksService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ListEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServiceServer).ListEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TasksService_ListEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServiceServer).ListEvents(ctx, req.(*v1.ListEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TasksService_ServiceDesc is the grpc.ServiceDesc for TasksService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -889,6 +926,10 @@ var TasksService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RestoreComment",
 			Handler:    _TasksService_RestoreComment_Handler,
+		},
+		{
+			MethodName: "ListEvents",
+			Handler:    _TasksService_ListEvents_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

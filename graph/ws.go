@@ -1,0 +1,380 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/coder/websocket"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
+)
+
+// GraphQL over WebSocket, https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverWebSocket.md. gqlgen's
+// own transport closes with other codes than the protocol's, and speaks the legacy protocol too.
+
+const (
+	socketProtocol = "graphql-transport-ws"
+	// initTimeout is how long a client may take to send connection_init.
+	initTimeout = 15 * time.Second
+	// maxFrame is how long a message of a client may be, in bytes; a document may have half of it.
+	maxFrame = 2 * maxDocument
+	// maxOperationID is how long a client's name for an operation may be.
+	maxOperationID = 128
+	// pongTimeout is how long a client may take to show that it is still there.
+	pongTimeout = 10 * time.Second
+)
+
+// The close codes of the protocol.
+const (
+	closeBadRequest   websocket.StatusCode = 4400
+	closeUnauthorized websocket.StatusCode = 4401
+	closeForbidden    websocket.StatusCode = 4403
+	closeInitTimeout  websocket.StatusCode = 4408
+	closeExists       websocket.StatusCode = 4409
+	closeTooManyInits websocket.StatusCode = 4429
+)
+
+// message is one of the protocol.
+type message struct {
+	ID      string         `json:"id,omitempty"`
+	Type    string         `json:"type"`
+	Payload jsontext.Value `json:"payload,omitempty"`
+}
+
+// closing is why a socket is closed.
+type closing struct {
+	code   websocket.StatusCode
+	reason string
+}
+
+// Error is the reason.
+func (c *closing) Error() string { return c.reason }
+
+func closeWith(code websocket.StatusCode, reason string) error { return &closing{code, reason} }
+
+// socket is one connection.
+type socket struct {
+	*server
+
+	conn  *websocket.Conn
+	inits chan *auth.Caller
+
+	ctx    context.Context //nolint:containedctx // the connection's life
+	cancel context.CancelCauseFunc
+
+	mu         sync.Mutex
+	operations map[string]context.CancelFunc
+	caller     *auth.Caller // once acknowledged
+	running    sync.WaitGroup
+}
+
+// serveSocket speaks the protocol with one client until either has enough.
+func (s *server) serveSocket(w http.ResponseWriter, r *http.Request) {
+	if err := s.upgradable(r); err != nil {
+		s.refuse(r.Context(), w, mediaJSON, err)
+		return
+	}
+	leave, err := s.streams.enter()
+	if err != nil {
+		s.refuse(r.Context(), w, mediaJSON, err)
+		return
+	}
+	defer leave()
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{socketProtocol}, InsecureSkipVerify: true, // upgradable has looked at the origin
+	})
+	if err != nil {
+		s.cfg.Log.DebugContext(r.Context(), "no WebSocket", "error", err)
+		return // it has been answered
+	}
+	conn.SetReadLimit(maxFrame)
+	c := &socket{server: s, conn: conn, operations: make(map[string]context.CancelFunc), inits: make(chan *auth.Caller, 1)}
+	// The request's own context ends when the handler has taken over the connection.
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	if auth.CallerFrom(r.Context()).Token != "" {
+		c.caller = auth.CallerFrom(r.Context())
+	}
+	c.serve()
+}
+
+// upgradable refuses a handshake for another protocol, or from a page of another origin: browsers let any page open a
+// WebSocket, and leave it to us to look.
+func (s *server) upgradable(r *http.Request) error {
+	offered := strings.Split(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
+	switch origin := r.Header.Get("Origin"); {
+	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+		return errs.New(errs.Invalid, "The only upgrade is websocket.")
+	case !slices.ContainsFunc(offered, func(p string) bool { return strings.TrimSpace(p) == socketProtocol }):
+		return errs.New(errs.Invalid, "The WebSocket's subprotocol is %s.", socketProtocol)
+	case origin != "" && !s.ours(origin, r.Host):
+		return errs.New(errs.Denied, "Pages of this origin may not open a WebSocket here.")
+	}
+	return nil
+}
+
+// ours reports whether pages of the origin are ours, or allowed.
+func (s *server) ours(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(u.Host, host) || slices.Contains(s.cfg.Origins, origin) ||
+		slices.Contains(s.cfg.Origins, "*")
+}
+
+func (c *socket) serve() {
+	acknowledged := c.caller
+	c.caller = nil
+	c.running.Go(func() { c.watch() })
+	err := c.read(acknowledged)
+	c.cancel(err)
+	if why, ok := errors.AsType[*closing](context.Cause(c.ctx)); ok {
+		_ = c.conn.Close(why.code, why.reason) // a client that has gone need not be told
+	} else {
+		_ = c.conn.CloseNow()
+	}
+	c.running.Wait()
+}
+
+// end closes the socket for a reason, unless there is one already.
+func (c *socket) end(code websocket.StatusCode, reason string) {
+	c.cancel(closeWith(code, reason))
+}
+
+// read takes what the client sends, until it or the socket ends.
+func (c *socket) read(fromHeader *auth.Caller) error {
+	for {
+		kind, frame, err := c.conn.Read(c.reading())
+		if err != nil {
+			return err //nolint:wrapcheck // it only ends the socket
+		}
+		var m message
+		if kind != websocket.MessageText || json.Unmarshal(frame, &m) != nil {
+			return closeWith(closeBadRequest, "A message is a JSON object with a type")
+		}
+		if err := c.take(m, fromHeader); err != nil {
+			return err
+		}
+	}
+}
+
+// reading is the context of reads. When the socket is to be closed for a reason, the close must still be written, so
+// that reason ends the read by closing the connection.
+func (c *socket) reading() context.Context { return context.WithoutCancel(c.ctx) }
+
+// take does what a message asks for. An error closes the socket.
+func (c *socket) take(m message, fromHeader *auth.Caller) error {
+	switch m.Type {
+	case "connection_init":
+		return c.init(m.Payload, fromHeader)
+	case "ping":
+		return c.send(message{Type: "pong", Payload: m.Payload})
+	case "pong":
+		return nil
+	case "subscribe":
+		return c.subscribe(m)
+	case "complete":
+		if m.ID == "" {
+			return closeWith(closeBadRequest, "A complete has an id")
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if cancel, ok := c.operations[m.ID]; ok {
+			cancel()
+			delete(c.operations, m.ID) // nothing of it is sent from here on
+		}
+		return nil
+	default:
+		return closeWith(closeBadRequest, "There is no message of this type")
+	}
+}
+
+// init finds out who is there: by the Authorization in the payload of connection_init, or by the header.
+func (c *socket) init(payload jsontext.Value, caller *auth.Caller) error {
+	if c.known() != nil {
+		return closeWith(closeTooManyInits, "Too many initialisation requests")
+	}
+	var sent map[string]any
+	if len(payload) > 0 && payload.Kind() != 'n' {
+		if payload.Kind() != '{' || json.Unmarshal(payload, &sent) != nil {
+			return closeWith(closeBadRequest, "The payload of connection_init is an object")
+		}
+	}
+	for name, value := range sent {
+		if !strings.EqualFold(name, "authorization") {
+			continue
+		}
+		text, _ := value.(string)
+		token, ok := auth.Bearer(text)
+		if !ok || c.cfg.Verify == nil {
+			return closeWith(closeForbidden, "Forbidden")
+		}
+		var err error
+		caller, err = c.cfg.Verify(c.ctx, token)
+		switch {
+		case errs.Is(err, errs.Unauthenticated):
+			return closeWith(closeForbidden, "Forbidden")
+		case err != nil:
+			return closeWith(websocket.StatusTryAgainLater, errs.From(err).Detail)
+		}
+	}
+	if caller == nil {
+		return closeWith(closeForbidden, "Forbidden")
+	}
+	leave, err := c.streams.own(caller.UserID)
+	if err != nil {
+		return closeWith(websocket.StatusTryAgainLater, errs.From(err).Detail)
+	}
+	context.AfterFunc(c.ctx, leave)
+	c.mu.Lock()
+	c.caller = caller
+	c.mu.Unlock()
+	c.inits <- caller
+	return c.send(message{Type: "connection_ack"})
+}
+
+// known is who is there; nil before connection_init.
+func (c *socket) known() *auth.Caller {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.caller
+}
+
+// watch closes the socket when its time has come: nobody says who they are, the token does not hold any more, the client
+// does not answer, or this replica stops.
+func (c *socket) watch() {
+	defer func() {
+		if why, ok := errors.AsType[*closing](context.Cause(c.ctx)); ok {
+			_ = c.conn.Close(why.code, why.reason) // which ends the read
+		}
+	}()
+	late := time.NewTimer(initTimeout)
+	defer late.Stop()
+	check := time.NewTicker(recheck)
+	defer check.Stop()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	var caller *auth.Caller
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.streams.drain:
+			c.end(websocket.StatusGoingAway, "Going away")
+		case caller = <-c.inits:
+			late.Stop()
+		case <-late.C:
+			c.end(closeInitTimeout, "Connection initialisation timeout")
+		case <-check.C:
+			if caller == nil {
+				continue
+			}
+			if err := c.holds(c.ctx, caller); err != nil {
+				c.end(closeForbidden, "Forbidden")
+			}
+		case <-beat.C:
+			c.running.Go(c.ping)
+		}
+	}
+}
+
+// ping shows that both ends are there: by a message, since some clients look for one, and by a frame, which every client
+// answers.
+func (c *socket) ping() {
+	if c.known() != nil && c.send(message{Type: "ping"}) != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, pongTimeout)
+	defer cancel()
+	if err := c.conn.Ping(ctx); err != nil && c.ctx.Err() == nil {
+		c.cancel(err)
+		_ = c.conn.CloseNow()
+	}
+}
+
+// send writes a message, within a time.
+func (c *socket) send(m message) error {
+	frame, err := json.Marshal(m)
+	if err != nil {
+		return err //nolint:wrapcheck // it only ends the socket
+	}
+	// Not the socket's own: what is being written when it ends would break the close frame.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), writeTimeout)
+	defer cancel()
+	return c.conn.Write(ctx, websocket.MessageText, frame) //nolint:wrapcheck // it only ends the socket
+}
+
+// subscribe starts an operation.
+func (c *socket) subscribe(m message) error {
+	caller := c.known()
+	if caller == nil {
+		return closeWith(closeUnauthorized, "Unauthorized")
+	}
+	var p parameters
+	if m.ID == "" || len(m.ID) > maxOperationID || len(m.Payload) == 0 || m.Payload.Kind() != '{' ||
+		decode(m.Payload, &p) != nil || p.complete() != nil {
+		return closeWith(closeBadRequest, "A subscribe has an id, and a query in its payload")
+	}
+	ctx, cancel := context.WithCancel(auth.WithCaller(c.ctx, caller))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, taken := c.operations[m.ID]; taken {
+		cancel()
+		return closeWith(closeExists, "Subscriber for "+m.ID[:min(len(m.ID), 64)]+" already exists")
+	}
+	if len(c.operations) >= maxOperations {
+		cancel()
+		c.running.Go(func() {
+			many := gqlerror.List{c.present(c.ctx, tooMany())}
+			_ = c.send(message{ID: m.ID, Type: "error", Payload: c.encodeErrors(c.ctx, many)})
+		})
+		return nil
+	}
+	c.operations[m.ID] = cancel
+	c.running.Go(func() {
+		defer cancel()
+		c.run(ctx, m.ID, p)
+	})
+	return nil
+}
+
+// run executes an operation and sends what comes of it.
+func (c *socket) run(ctx context.Context, id string, p parameters) {
+	began := false
+	refused := c.stream(ctx, p, func(res *graphql.Response) error {
+		began = true
+		return c.tell(ctx, message{ID: id, Type: "next", Payload: c.encode(ctx, res)}, false)
+	})
+	m := message{ID: id, Type: "complete"}
+	if refused != nil {
+		m = message{ID: id, Type: "error", Payload: c.encodeErrors(ctx, refused)}
+	}
+	if err := c.tell(ctx, m, true); err != nil && c.ctx.Err() == nil {
+		c.cancel(err)
+		_ = c.conn.CloseNow() // too slow, or gone
+	}
+	if began && over(refused) {
+		c.end(closeForbidden, "Forbidden")
+	}
+}
+
+// tell sends a message of an operation, unless that has ended. The last one ends it.
+func (c *socket) tell(ctx context.Context, m message, last bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ctx.Err() != nil { // completed by the client, whose id may be another operation's by now
+		return nil
+	}
+	if last {
+		delete(c.operations, m.ID)
+	}
+	return c.send(m)
+}
