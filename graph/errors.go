@@ -64,6 +64,9 @@ func (s *server) present(ctx context.Context, err error) *gqlerror.Error {
 	if e.Scope != "" {
 		shown.Extensions["scope"] = e.Scope
 	}
+	if why := s.explain(ctx, e); why != nil {
+		shown.Extensions[explainName] = why
+	}
 	if e.Retry > 0 {
 		shown.Extensions["retry_after"] = e.Retry.Seconds()
 	}

@@ -47,6 +47,8 @@ type Config struct {
 	// Charge, if there is one, takes the price of an operation from what its caller may spend, before the operation
 	// runs. Its error refuses the operation; without a Budget nobody knows what is left.
 	Charge func(ctx context.Context, price int) (*Budget, error)
+	// Failed, if there is one, is told of answers with errors, which HTTP does not tell by the status.
+	Failed func(ctx context.Context)
 	// Answers, if there is one, keeps answers to queries.
 	Answers Answers
 	// Persisted keeps persisted queries; in memory when it is nil.

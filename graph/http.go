@@ -67,6 +67,9 @@ func (s *server) serveOne(w http.ResponseWriter, r *http.Request) {
 		s.refuse(ctx, w, media, err)
 		return
 	}
+	if params.Extensions[explainName] == true {
+		ctx = context.WithValue(ctx, explainKey{}, true)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.refuse(ctx, w, media, s.recover(ctx, p))
@@ -175,6 +178,9 @@ func (s *server) write(ctx context.Context, w http.ResponseWriter, media string,
 // encode writes a response as JSON. One without data was not executed, and says so by leaving the member out.
 func (s *server) encode(ctx context.Context, res *graphql.Response) []byte {
 	body := []byte{'{'}
+	if len(res.Errors) > 0 && s.cfg.Failed != nil {
+		s.cfg.Failed(ctx)
+	}
 	if len(res.Errors) > 0 {
 		body = append(append(body, `"errors":`...), s.encodeErrors(ctx, res.Errors)...)
 	}

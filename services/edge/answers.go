@@ -75,14 +75,17 @@ func newPlaces() *lru.Cache[int64, int64] {
 // Invoke makes a call.
 func (w watched) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
 	if cache.Collecting(ctx) {
-		if needed, ok := w.needs(ctx, req); ok {
-			cache.Need(ctx, needed...)
-		} else {
+		needed, ok := w.needs(ctx, req)
+		cache.Need(ctx, needed...) // in any case: it must not show whether the places of hidden tasks are known
+		if !ok {
 			cache.Refuse(ctx)
 		}
 	}
 	err := w.ClientConnInterface.Invoke(ctx, method, req, reply, opts...)
 	if err == nil && cache.Collecting(ctx) {
+		if lacks(req, reply) {
+			cache.Refuse(ctx)
+		}
 		w.learn(reply)
 	}
 	return err
@@ -130,21 +133,27 @@ func (w watched) needs(ctx context.Context, req any) ([]string, bool) {
 	}
 }
 
+// lacks reports whether a task that was asked for is not in the reply. Such answers are never kept: of a task that is
+// hidden the project may be known here, and of one that does not exist it never is, so that keeping the one would tell.
+func lacks(req, reply any) bool {
+	asked, ok := req.(*tasksv1.BatchGetTasksRequest)
+	found, answered := reply.(*tasksv1.BatchGetTasksResponse)
+	return ok && answered && len(found.GetTasks()) < len(asked.GetIds())
+}
+
 // around gives the tags of the projects that the tasks are in; not ok when one of them is not known yet.
 func (w watched) around(taskIDs ...int64) ([]string, bool) {
-	inside := make(map[int64]bool)
+	inside, known := make(map[int64]bool), true
 	for _, id := range taskIDs {
 		project, ok := w.places.Get(id)
-		if !ok {
-			return nil, false
-		}
-		inside[project] = true
+		inside[project] = true // 0, in which there is nothing, if it is not known
+		known = known && ok
 	}
 	needed := make([]string, 0, len(inside))
 	for id := range inside {
 		needed = append(needed, tags.Inside(id))
 	}
-	return needed, true
+	return needed, known
 }
 
 // learn remembers the projects of tasks.

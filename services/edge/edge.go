@@ -114,6 +114,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	face := graph.Config{
 		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
 		Events: hub, Verify: callers.verify, Origins: cfg.Origins, Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
+		Failed: func(ctx context.Context) { exchangeOf(ctx).failed = true },
 	}
 	if c.answers != nil {
 		face.Answers = queries{c.answers}

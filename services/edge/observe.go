@@ -103,6 +103,7 @@ type exchange struct {
 	named  string // the client's own name for the request
 	status int
 	bytes  int64
+	failed bool // with a status that does not say so
 	stream bool // lasts as long as the client likes
 }
 
@@ -232,8 +233,13 @@ func (x *exchange) WriteHeader(status int) {
 
 // timing is the value of Server-Timing (https://www.w3.org/TR/server-timing/): the time until the answer began, what of
 // it was spent waiting for whom, and the trace, by which a page that measures its users' experience is joined to ours.
+// A refusal has the trace only: that it is in a cache, or how long it took without the network between, would tell of
+// what is hidden.
 func (x *exchange) timing() string {
 	b := make([]byte, 0, 160)
+	if x.failed || x.status >= http.StatusBadRequest {
+		return strings.TrimPrefix(string(x.appendTrace(b)), ", ")
+	}
 	b = appendTiming(b, "total", 0, time.Since(x.began))
 	if x.cache != "" {
 		b = append(append(append(b, `, cache;desc="`...), x.cache...), '"')
@@ -244,13 +250,17 @@ func (x *exchange) timing() string {
 	if n, took := x.spent.Redis(); n > 0 {
 		b = appendTiming(append(b, ", "...), "redis", n, took)
 	}
+	return string(x.appendTrace(b))
+}
+
+func (x *exchange) appendTrace(b []byte) []byte {
 	if sc := x.span.SpanContext(); sc.IsValid() {
 		b = append(b, `, traceparent;desc="00-`...)
 		b = append(append(b, sc.TraceID().String()...), '-')
 		b = append(append(b, sc.SpanID().String()...), '-')
 		b = append(append(b, sc.TraceFlags().String()...), '"')
 	}
-	return string(b)
+	return b
 }
 
 func appendTiming(b []byte, name string, n int64, took time.Duration) []byte {

@@ -426,7 +426,7 @@ func TestMistakesAreNamed(t *testing.T) {
 			{Parameter: "status", Detail: "must be one of todo, in_progress, done, cancelled"},
 		}},
 		{"GET", "/api/comments/?sort=id", "", []violation{
-			{Parameter: "sort", Detail: "is not a parameter; there are limit, cursor, count, ordering, author, trash, fields, permissions, expand, task"},
+			{Parameter: "sort", Detail: "is not a parameter; there are explain, limit, cursor, count, ordering, author, trash, fields, permissions, expand, task"},
 		}},
 		{"POST", "/api/tasks/", `{"project_id":9007199254740993,"title":"x"}`, []violation{
 			{Pointer: "#/project_id", Detail: "must be at most 9007199254740991"},

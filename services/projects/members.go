@@ -127,7 +127,7 @@ func (s *service) UpdateMember(ctx context.Context, req *projectsv1.UpdateMember
 
 func (s *service) transfer(ctx context.Context, p *project, to *member) error {
 	if err := p.role(ctx).Require(auth.ManageOwners, "project"); err != nil {
-		return err
+		return errs.InProject(err, p.ID)
 	}
 	from, err := s.store.member(ctx, p.ID, p.OwnerID)
 	if err != nil {

@@ -161,7 +161,7 @@ func (s *service) RestoreProject(ctx context.Context, req *projectsv1.RestorePro
 			if !live {
 				return errs.Missing("project")
 			}
-			return err
+			return errs.InProject(err, p.ID)
 		}
 		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
 			return err
@@ -227,6 +227,33 @@ func (s *service) ListAccess(ctx context.Context, _ *projectsv1.ListAccessReques
 	return answer, nil
 }
 
+// maxGrantors is how many members are named as able to give a permission.
+const maxGrantors = 50
+
+// ExplainAccess says what a permission in a project takes, and who can give it: to those who can read the project, and so
+// its members.
+func (s *service) ExplainAccess(ctx context.Context, req *projectsv1.ExplainAccessRequest) (*projectsv1.ExplainAccessResponse, error) {
+	p := auth.Permission(req.GetPermission())
+	if len(p.Roles()) == 0 {
+		return nil, errs.InvalidField("permission", "is none that there is")
+	}
+	if _, err := s.require(ctx, req.GetProjectId(), auth.ReadProject); err != nil {
+		return nil, err
+	}
+	grantors, err := s.store.membersWith(ctx, req.GetProjectId(), p.Grantors(), maxGrantors)
+	if err != nil {
+		return nil, err
+	}
+	answer := &projectsv1.ExplainAccessResponse{Grantors: protos(grantors)}
+	for _, r := range p.Roles() {
+		answer.Roles = append(answer.Roles, projectsv1.Role(r))
+	}
+	for _, r := range p.Grantors() {
+		answer.GrantedBy = append(answer.GrantedBy, projectsv1.Role(r))
+	}
+	return answer, nil
+}
+
 // require gives a project in which the caller may do this.
 func (s *service) require(ctx context.Context, id int64, p auth.Permission) (*project, error) {
 	found, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID, id)
@@ -236,7 +263,7 @@ func (s *service) require(ctx context.Context, id int64, p auth.Permission) (*pr
 	if len(found) == 0 {
 		return nil, errs.Missing("project")
 	}
-	return found[0], found[0].role(ctx).Require(p, "project")
+	return found[0], errs.InProject(found[0].role(ctx).Require(p, "project"), id)
 }
 
 // readable gives the projects among the ids that the caller may read; field is where the ids came from.

@@ -200,6 +200,14 @@ func (s store) members(ctx context.Context, projectIDs []int64, role auth.Role, 
 	return pages, postgres.Error(err, "member")
 }
 
+// membersWith gives the members who have one of the roles, the owner first.
+func (s store) membersWith(ctx context.Context, projectID int64, roles []auth.Role, most int64) ([]*member, error) {
+	var members []*member
+	err := s.db.NewSelect().Model(&members).Where("m.project_id = ? AND m.role = ANY(?)", projectID, pgdialect.Array(roles)).
+		OrderExpr("m.role DESC, m.id").Limit(most).Scan(ctx)
+	return members, postgres.Error(err, "member")
+}
+
 // createMember adds a member.
 func (s store) createMember(ctx context.Context, m *member) error {
 	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {

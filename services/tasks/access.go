@@ -75,7 +75,7 @@ func (a access) allowing(p auth.Permission) []int64 {
 func (a access) require(projectID int64, p auth.Permission, noun string) error {
 	in := a[projectID]
 	if err := auth.Role(in.GetRole()).Require(p, noun); err != nil {
-		return err
+		return errs.InProject(err, projectID)
 	}
 	return p.RequireInUse(in.GetArchived())
 }

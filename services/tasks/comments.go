@@ -114,7 +114,7 @@ func (s *service) accessToTrash(ctx context.Context, taskID int64) (access, erro
 	if err != nil {
 		return nil, err
 	}
-	return a, auth.Role(a[t.ProjectID].GetRole()).Require(auth.WriteComments, "task")
+	return a, errs.InProject(auth.Role(a[t.ProjectID].GetRole()).Require(auth.WriteComments, "task"), t.ProjectID)
 }
 
 // BatchListComments gives the same page of several tasks' comments.

@@ -100,7 +100,7 @@ func (s *service) listed(ctx context.Context, projectID int64, p auth.Permission
 	if err != nil {
 		return nil, err
 	}
-	return []int64{projectID}, auth.Role(a[projectID].GetRole()).Require(p, "project")
+	return []int64{projectID}, errs.InProject(auth.Role(a[projectID].GetRole()).Require(p, "project"), projectID)
 }
 
 // permission is what a list with the filter takes: the trash is for those who could have put something into it.

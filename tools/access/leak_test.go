@@ -142,6 +142,7 @@ func probes(op operation, with want) []probe {
 			{"Idempotency-Key", ""},
 		}
 	}
+	all = append(all, probe{op: op, with: merge(with, want{"explain": true})})
 	for _, h := range headers {
 		all = append(all, probe{op, with, h})
 	}
@@ -232,7 +233,7 @@ func (l *leaks) compare(what string, p probe) {
 }
 
 // traces are what is different in each answer.
-var traces = regexp.MustCompile(`"trace_id":"[0-9a-f]*"`)
+var traces = regexp.MustCompile(`"trace_id":"[0-9a-f]*"|traceparent;desc="[0-9a-f-]*"|;dur=[0-9.]+`)
 
 // ask gives the whole answer, but for what is different in every one, and what was done for it.
 func (l *leaks) ask(p probe, s scene, by int64) (answer string, did []string) {
@@ -266,7 +267,8 @@ func (l *leaks) ask(p probe, s scene, by int64) (answer string, did []string) {
 		res.Header.Del("ETag")
 		res.Header.Set("Link", strings.ReplaceAll(res.Header.Get("Link"), req.URL.RawQuery, "(the query)"))
 	}
-	text := traces.ReplaceAllString(string(body), `"trace_id":""`)
+	res.Header.Set("Server-Timing", traces.ReplaceAllString(res.Header.Get("Server-Timing"), ""))
+	text := traces.ReplaceAllString(string(body), "")
 	text = strings.ReplaceAll(text, req.URL.EscapedPath(), "(the path)") // which is the request's own
 	return fmt.Sprintf("%s %v\n%s", res.Status, res.Header, text), done()
 }

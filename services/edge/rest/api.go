@@ -118,7 +118,7 @@ func (a *api) Handle(op *huma.Operation, handle func(huma.Context)) {
 			writeProblem(w, r, op, err)
 			return
 		}
-		handle(humago.NewContext(op, r, w))
+		handle(humago.NewContext(op, asksWhy(r), w))
 	}
 	if op.Method == http.MethodGet {
 		h = conditional(h)
@@ -153,7 +153,7 @@ func register[I, O any](a *api, op huma.Operation, do func(ctx context.Context, 
 			return out, nil
 		}
 		a.report(ctx, op.OperationID, err)
-		return nil, err
+		return nil, a.explain(ctx, err)
 	})
 }
 

@@ -173,6 +173,7 @@ func document(op *huma.Operation, conditional, bulk bool) {
 	}
 	if secured(op) {
 		statuses = append(statuses, errs.Denied, errs.NotFound)
+		op.Parameters = append(op.Parameters, explainParameter())
 	}
 	if op.Method != http.MethodGet {
 		statuses = append(statuses, errs.Conflict, errs.KeyReused)

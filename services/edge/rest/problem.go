@@ -31,14 +31,15 @@ const typePrefix = "urn:trackway:problem:"
 //
 //nolint:errname // the RFC's name for it, and the name of its schema
 type Problem struct {
-	Type     string  `json:"type" format:"uri" maxLength:"100" example:"urn:trackway:problem:invalid" doc:"What kind of problem this is; never changes for a code."`
-	Title    string  `json:"title" maxLength:"200" pattern:"^.*$" example:"The request is invalid" doc:"The kind of problem in words; never changes for a code."`
-	Status   int     `json:"status" minimum:"400" maximum:"599" example:"400" doc:"The HTTP status."`
-	Detail   string  `json:"detail" maxLength:"10000" pattern:"^[\\s\\S]*$" example:"Check title." doc:"What went wrong this time, for a person."`
-	Instance string  `json:"instance" format:"uri-reference" maxLength:"50000" example:"/api/tasks/" doc:"The path of the request."`
-	Code     string  `json:"code" maxLength:"100" pattern:"^[a-z_]+$" example:"invalid" doc:"What kind of problem this is, for a program."`
-	TraceID  string  `json:"trace_id" pattern:"^([0-9a-f]{32})?$" maxLength:"32" example:"4bf92f3577b34da6a3ce929d0e0e4736" doc:"Finds this request in the logs."`
-	Errors   invalid `json:"errors,omitempty" nullable:"false" maxItems:"100" doc:"What is wrong with the input, one entry for each field."`
+	Type        string       `json:"type" format:"uri" maxLength:"100" example:"urn:trackway:problem:invalid" doc:"What kind of problem this is; never changes for a code."`
+	Title       string       `json:"title" maxLength:"200" pattern:"^.*$" example:"The request is invalid" doc:"The kind of problem in words; never changes for a code."`
+	Status      int          `json:"status" minimum:"400" maximum:"599" example:"400" doc:"The HTTP status."`
+	Detail      string       `json:"detail" maxLength:"10000" pattern:"^[\\s\\S]*$" example:"Check title." doc:"What went wrong this time, for a person."`
+	Instance    string       `json:"instance" format:"uri-reference" maxLength:"50000" example:"/api/tasks/" doc:"The path of the request."`
+	Code        string       `json:"code" maxLength:"100" pattern:"^[a-z_]+$" example:"invalid" doc:"What kind of problem this is, for a program."`
+	TraceID     string       `json:"trace_id" pattern:"^([0-9a-f]{32})?$" maxLength:"32" example:"4bf92f3577b34da6a3ce929d0e0e4736" doc:"Finds this request in the logs."`
+	Explanation *Explanation `json:"explanation,omitempty" doc:"Why, with explain=true: of a 403 for want of a role."`
+	Errors      invalid      `json:"errors,omitempty" nullable:"false" maxItems:"100" doc:"What is wrong with the input, one entry for each field."`
 }
 
 // Violation is what is wrong with one part of the input. One of pointer, parameter and header says with which.
@@ -206,6 +207,9 @@ func humaProblem(ctx huma.Context, status int, _ string, list ...error) huma.Sta
 		wrong = append(wrong, locate(ctx.Operation(), f))
 	}
 	p.explain(wrong)
+	if x, ok := errors.AsType[*explained](errors.Join(list...)); ok {
+		p.Explanation = x.why
+	}
 	setHeaders(ctx.Context(), e, ctx.SetHeader)
 	return p
 }

@@ -86,8 +86,27 @@ func (r Role) Require(p Permission, noun string) error {
 	case !r.Allows(ReadProject):
 		return errs.Missing(noun)
 	default:
-		return errs.New(errs.Denied, "Your role in this project does not allow %s.", p)
+		e := errs.New(errs.Denied, "Your role in this project does not allow %s.", p)
+		e.Permission = string(p)
+		return e
 	}
+}
+
+// Roles are those that allow this, from the least; none if there is no such permission.
+func (p Permission) Roles() []Role { return p.among(NoRole) }
+
+// Grantors are the roles that can give others one which allows this: they manage members, and give no more than they have.
+func (p Permission) Grantors() []Role { return p.among(policy[ManageMembers].least) }
+
+// among gives the roles from the least on that allow this.
+func (p Permission) among(least Role) []Role {
+	var all []Role
+	for r := max(least, Viewer); r <= Owner; r++ {
+		if r.Allows(p) {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // WhileArchived reports whether this goes on in a project that is archived.
@@ -163,7 +182,7 @@ var scopes = func() map[string][]Scope {
 	rows(projects, "CreateProject UpdateProject DeleteProject RestoreProject CreateMember UpdateMember DeleteMember "+
 		"CreateInvitation DeleteInvitation", WriteProjectsScope)
 	rows(projects, "AcceptInvitation")
-	rows(projects, "BatchGetAccess ListAccess", Scopes()...) // how every other service finds out what the caller may
+	rows(projects, "BatchGetAccess ListAccess ExplainAccess", Scopes()...) // how every other service finds out what the caller may
 	rows(tasks, "GetTask BatchGetTasks ListTasks BatchListTasks BatchListSubtasks", ReadTasksScope)
 	rows(tasks, "CreateTask UpdateTask DeleteTask RestoreTask MoveTask BatchCreateTasks BatchUpdateTasks", WriteTasksScope)
 	rows(tasks, "GetComment BatchGetComments ListComments BatchListComments", ReadCommentsScope)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,12 @@ const domain = "trackway"
 
 // scopeKey is the ErrorInfo's name for the scope that a token lacks.
 const scopeKey = "scope"
+
+// permissionKey and projectKey are the metadata of a Denied.
+const (
+	permissionKey = "permission"
+	projectKey    = "project"
+)
 
 // Code is a way in which a request can fail. Its text is part of the public contract.
 type Code string
@@ -128,7 +135,12 @@ type Error struct {
 	Fields []Field
 	Retry  time.Duration // when a retry makes sense; zero means unknown
 	Scope  string        // what an InsufficientScope lacks
-	cause  error
+
+	// Permission is what a role lacks that is Denied, and Project where; empty when it is Denied for another reason.
+	Permission string
+	Project    int64
+
+	cause error
 }
 
 // New makes an error whose detail the caller may see.
@@ -138,6 +150,17 @@ func New(code Code, format string, args ...any) *Error {
 
 // Missing says that there is no such noun, or none that the caller may know of.
 func Missing(noun string) *Error { return New(NotFound, "There is no such %s.", noun) }
+
+// InProject says where the role lacks a permission, if that is what the error is about.
+func InProject(err error, id int64) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Permission == "" {
+		return err
+	}
+	c := *e
+	c.Project = id
+	return &c
+}
 
 // Because adds the cause, for the log only.
 func (e *Error) Because(err error) *Error {
@@ -167,6 +190,9 @@ func (e *Error) GRPCStatus() *status.Status {
 	info := &errdetails.ErrorInfo{Reason: string(e.Code), Domain: domain}
 	if e.Scope != "" {
 		info.Metadata = map[string]string{scopeKey: e.Scope}
+	}
+	if e.Permission != "" {
+		info.Metadata = map[string]string{permissionKey: e.Permission, projectKey: strconv.FormatInt(e.Project, 10)}
 	}
 	details := []protoadapt.MessageV1{
 		info,
@@ -221,6 +247,8 @@ func fromStatus(st *status.Status, err error) *Error {
 		case *errdetails.ErrorInfo:
 			if d.GetDomain() == domain {
 				e.Code, e.Scope = Code(d.GetReason()), d.GetMetadata()[scopeKey]
+				e.Permission = d.GetMetadata()[permissionKey]
+				e.Project, _ = strconv.ParseInt(d.GetMetadata()[projectKey], 10, 64) // 0 is none
 			}
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {

@@ -22,6 +22,7 @@ func TestErrorsCrossGRPCUnchanged(t *testing.T) {
 		sent := errs.New(code, "Because of %s.", code).Because(errors.New("a secret of ours"))
 		sent.Fields = []errs.Field{{Name: "title", Detail: "must not be empty"}}
 		sent.Retry = 3 * time.Second
+		sent.Permission, sent.Project = "task.write", 7
 		wire := errs.From(fmt.Errorf("create: %w", sent)).GRPCStatus().Proto()
 		wire.Message = "max retries exhausted: rpc error: desc = " + wire.GetMessage() // as gRPC does when it gives up
 		got := errs.From(status.FromProto(wire).Err())

@@ -2052,6 +2052,122 @@ func (x *ListAccessResponse) GetAccess() []*Access {
 	return nil
 }
 
+type ExplainAccessRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// Such as "task.write".
+	Permission    string `protobuf:"bytes,2,opt,name=permission,proto3" json:"permission,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainAccessRequest) Reset() {
+	*x = ExplainAccessRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainAccessRequest) ProtoMessage() {}
+
+func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainAccessRequest.ProtoReflect.Descriptor instead.
+func (*ExplainAccessRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExplainAccessRequest) GetProjectId() int64 {
+	if x != nil {
+		return x.ProjectId
+	}
+	return 0
+}
+
+func (x *ExplainAccessRequest) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
+type ExplainAccessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The roles that have the permission, from the least.
+	Roles []Role `protobuf:"varint,1,rep,packed,name=roles,proto3,enum=projects.v1.Role" json:"roles,omitempty"`
+	// The roles that can give others one of those.
+	GrantedBy []Role `protobuf:"varint,2,rep,packed,name=granted_by,json=grantedBy,proto3,enum=projects.v1.Role" json:"granted_by,omitempty"`
+	// The members who have one of the latter, the owner first; at most 50.
+	Grantors      []*Member `protobuf:"bytes,3,rep,name=grantors,proto3" json:"grantors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainAccessResponse) Reset() {
+	*x = ExplainAccessResponse{}
+	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainAccessResponse) ProtoMessage() {}
+
+func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainAccessResponse.ProtoReflect.Descriptor instead.
+func (*ExplainAccessResponse) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ExplainAccessResponse) GetRoles() []Role {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *ExplainAccessResponse) GetGrantedBy() []Role {
+	if x != nil {
+		return x.GrantedBy
+	}
+	return nil
+}
+
+func (x *ExplainAccessResponse) GetGrantors() []*Member {
+	if x != nil {
+		return x.Grantors
+	}
+	return nil
+}
+
 var File_projects_v1_projects_proto protoreflect.FileDescriptor
 
 const file_projects_v1_projects_proto_rawDesc = "" +
@@ -2222,7 +2338,18 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"\x13\n" +
 	"\x11ListAccessRequest\"A\n" +
 	"\x12ListAccessResponse\x12+\n" +
-	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access*r\n" +
+	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"U\n" +
+	"\x14ExplainAccessRequest\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x1e\n" +
+	"\n" +
+	"permission\x18\x02 \x01(\tR\n" +
+	"permission\"\xa3\x01\n" +
+	"\x15ExplainAccessResponse\x12'\n" +
+	"\x05roles\x18\x01 \x03(\x0e2\x11.projects.v1.RoleR\x05roles\x120\n" +
+	"\n" +
+	"granted_by\x18\x02 \x03(\x0e2\x11.projects.v1.RoleR\tgrantedBy\x12/\n" +
+	"\bgrantors\x18\x03 \x03(\v2\x13.projects.v1.MemberR\bgrantors*r\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x12\n" +
@@ -2236,7 +2363,7 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"Visibility\x12\x1a\n" +
 	"\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x01\x12\x15\n" +
-	"\x11VISIBILITY_PUBLIC\x10\x022\x97\r\n" +
+	"\x11VISIBILITY_PUBLIC\x10\x022\xef\r\n" +
 	"\x0fProjectsService\x12B\n" +
 	"\n" +
 	"GetProject\x12\x1e.projects.v1.GetProjectRequest\x1a\x14.projects.v1.Project\x12_\n" +
@@ -2257,7 +2384,8 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x0fListInvitations\x12#.projects.v1.ListInvitationsRequest\x1a$.projects.v1.ListInvitationsResponse\x12P\n" +
 	"\x10DeleteInvitation\x12$.projects.v1.DeleteInvitationRequest\x1a\x16.google.protobuf.Empty\x12M\n" +
 	"\x10AcceptInvitation\x12$.projects.v1.AcceptInvitationRequest\x1a\x13.projects.v1.Member\x12Y\n" +
-	"\x0eBatchGetAccess\x12\".projects.v1.BatchGetAccessRequest\x1a#.projects.v1.BatchGetAccessResponse\x12M\n" +
+	"\x0eBatchGetAccess\x12\".projects.v1.BatchGetAccessRequest\x1a#.projects.v1.BatchGetAccessResponse\x12V\n" +
+	"\rExplainAccess\x12!.projects.v1.ExplainAccessRequest\x1a\".projects.v1.ExplainAccessResponse\x12M\n" +
 	"\n" +
 	"ListAccess\x12\x1e.projects.v1.ListAccessRequest\x1a\x1f.projects.v1.ListAccessResponse\x12I\n" +
 	"\n" +
@@ -2276,7 +2404,7 @@ func file_projects_v1_projects_proto_rawDescGZIP() []byte {
 }
 
 var file_projects_v1_projects_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_projects_v1_projects_proto_goTypes = []any{
 	(Role)(0),                        // 0: projects.v1.Role
 	(Visibility)(0),                  // 1: projects.v1.Visibility
@@ -2311,99 +2439,106 @@ var file_projects_v1_projects_proto_goTypes = []any{
 	(*BatchGetAccessResponse)(nil),   // 30: projects.v1.BatchGetAccessResponse
 	(*ListAccessRequest)(nil),        // 31: projects.v1.ListAccessRequest
 	(*ListAccessResponse)(nil),       // 32: projects.v1.ListAccessResponse
-	nil,                              // 33: projects.v1.BatchListMembersResponse.PagesEntry
-	(*timestamppb.Timestamp)(nil),    // 34: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),           // 35: page.v1.PageRequest
-	(*v1.PageInfo)(nil),              // 36: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),    // 37: google.protobuf.FieldMask
-	(*v11.ListEventsRequest)(nil),    // 38: events.v1.ListEventsRequest
-	(*emptypb.Empty)(nil),            // 39: google.protobuf.Empty
-	(*v11.ListEventsResponse)(nil),   // 40: events.v1.ListEventsResponse
+	(*ExplainAccessRequest)(nil),     // 33: projects.v1.ExplainAccessRequest
+	(*ExplainAccessResponse)(nil),    // 34: projects.v1.ExplainAccessResponse
+	nil,                              // 35: projects.v1.BatchListMembersResponse.PagesEntry
+	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),           // 37: page.v1.PageRequest
+	(*v1.PageInfo)(nil),              // 38: page.v1.PageInfo
+	(*fieldmaskpb.FieldMask)(nil),    // 39: google.protobuf.FieldMask
+	(*v11.ListEventsRequest)(nil),    // 40: events.v1.ListEventsRequest
+	(*emptypb.Empty)(nil),            // 41: google.protobuf.Empty
+	(*v11.ListEventsResponse)(nil),   // 42: events.v1.ListEventsResponse
 }
 var file_projects_v1_projects_proto_depIdxs = []int32{
-	34, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
-	34, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
+	36, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
+	36, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: projects.v1.Project.visibility:type_name -> projects.v1.Visibility
-	34, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
-	34, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
-	34, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
-	34, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
+	36, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
+	36, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
+	36, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
+	36, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 7: projects.v1.Member.role:type_name -> projects.v1.Role
 	2,  // 8: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
-	35, // 9: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
+	37, // 9: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
 	1,  // 10: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
 	0,  // 11: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
 	2,  // 12: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
-	36, // 13: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
+	38, // 13: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
 	1,  // 14: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	37, // 15: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 15: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
 	1,  // 16: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	35, // 17: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
+	37, // 17: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 18: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
 	3,  // 19: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
-	36, // 20: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
-	35, // 21: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
+	38, // 20: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
+	37, // 21: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 22: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
-	33, // 23: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
+	35, // 23: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
 	0,  // 24: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
-	37, // 25: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 25: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 26: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
-	34, // 27: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
-	34, // 28: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
+	36, // 27: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
+	36, // 28: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
 	0,  // 29: projects.v1.Invitation.role:type_name -> projects.v1.Role
 	0,  // 30: projects.v1.CreateInvitationRequest.role:type_name -> projects.v1.Role
 	21, // 31: projects.v1.ListInvitationsResponse.invitations:type_name -> projects.v1.Invitation
 	0,  // 32: projects.v1.Access.role:type_name -> projects.v1.Role
 	29, // 33: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
 	29, // 34: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
-	15, // 35: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
-	4,  // 36: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
-	5,  // 37: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
-	7,  // 38: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
-	9,  // 39: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
-	10, // 40: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
-	11, // 41: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
-	12, // 42: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
-	13, // 43: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
-	14, // 44: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
-	16, // 45: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
-	18, // 46: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
-	19, // 47: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
-	20, // 48: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
-	22, // 49: projects.v1.ProjectsService.CreateInvitation:input_type -> projects.v1.CreateInvitationRequest
-	23, // 50: projects.v1.ProjectsService.GetInvitation:input_type -> projects.v1.GetInvitationRequest
-	24, // 51: projects.v1.ProjectsService.ListInvitations:input_type -> projects.v1.ListInvitationsRequest
-	26, // 52: projects.v1.ProjectsService.DeleteInvitation:input_type -> projects.v1.DeleteInvitationRequest
-	27, // 53: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
-	28, // 54: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
-	31, // 55: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
-	38, // 56: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
-	2,  // 57: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
-	6,  // 58: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
-	8,  // 59: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
-	2,  // 60: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
-	2,  // 61: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
-	39, // 62: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
-	2,  // 63: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
-	3,  // 64: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
-	15, // 65: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
-	17, // 66: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
-	3,  // 67: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
-	3,  // 68: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
-	39, // 69: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
-	21, // 70: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
-	21, // 71: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
-	25, // 72: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
-	39, // 73: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
-	3,  // 74: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
-	30, // 75: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
-	32, // 76: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
-	40, // 77: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
-	57, // [57:78] is the sub-list for method output_type
-	36, // [36:57] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	0,  // 35: projects.v1.ExplainAccessResponse.roles:type_name -> projects.v1.Role
+	0,  // 36: projects.v1.ExplainAccessResponse.granted_by:type_name -> projects.v1.Role
+	3,  // 37: projects.v1.ExplainAccessResponse.grantors:type_name -> projects.v1.Member
+	15, // 38: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
+	4,  // 39: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
+	5,  // 40: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
+	7,  // 41: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
+	9,  // 42: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
+	10, // 43: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
+	11, // 44: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
+	12, // 45: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
+	13, // 46: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
+	14, // 47: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
+	16, // 48: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
+	18, // 49: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
+	19, // 50: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
+	20, // 51: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
+	22, // 52: projects.v1.ProjectsService.CreateInvitation:input_type -> projects.v1.CreateInvitationRequest
+	23, // 53: projects.v1.ProjectsService.GetInvitation:input_type -> projects.v1.GetInvitationRequest
+	24, // 54: projects.v1.ProjectsService.ListInvitations:input_type -> projects.v1.ListInvitationsRequest
+	26, // 55: projects.v1.ProjectsService.DeleteInvitation:input_type -> projects.v1.DeleteInvitationRequest
+	27, // 56: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
+	28, // 57: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
+	33, // 58: projects.v1.ProjectsService.ExplainAccess:input_type -> projects.v1.ExplainAccessRequest
+	31, // 59: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
+	40, // 60: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
+	2,  // 61: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
+	6,  // 62: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
+	8,  // 63: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
+	2,  // 64: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
+	2,  // 65: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
+	41, // 66: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
+	2,  // 67: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
+	3,  // 68: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
+	15, // 69: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
+	17, // 70: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
+	3,  // 71: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
+	3,  // 72: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
+	41, // 73: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
+	21, // 74: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
+	21, // 75: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
+	25, // 76: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
+	41, // 77: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
+	3,  // 78: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
+	30, // 79: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
+	34, // 80: projects.v1.ProjectsService.ExplainAccess:output_type -> projects.v1.ExplainAccessResponse
+	32, // 81: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
+	42, // 82: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
+	61, // [61:83] is the sub-list for method output_type
+	39, // [39:61] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_projects_v1_projects_proto_init() }
@@ -2418,7 +2553,7 @@ func file_projects_v1_projects_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_projects_v1_projects_proto_rawDesc), len(file_projects_v1_projects_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,7 @@ const (
 	ProjectsService_DeleteInvitation_FullMethodName = "/projects.v1.ProjectsService/DeleteInvitation"
 	ProjectsService_AcceptInvitation_FullMethodName = "/projects.v1.ProjectsService/AcceptInvitation"
 	ProjectsService_BatchGetAccess_FullMethodName   = "/projects.v1.ProjectsService/BatchGetAccess"
+	ProjectsService_ExplainAccess_FullMethodName    = "/projects.v1.ProjectsService/ExplainAccess"
 	ProjectsService_ListAccess_FullMethodName       = "/projects.v1.ProjectsService/ListAccess"
 	ProjectsService_ListEvents_FullMethodName       = "/projects.v1.ProjectsService/ListEvents"
 )
@@ -95,6 +96,8 @@ type ProjectsServiceClient interface {
 	// BatchGetAccess says what the caller is in each of the projects; projects hidden from the caller are left out.
 	// It is how other services authorise, once a request.
 	BatchGetAccess(ctx context.Context, in *BatchGetAccessRequest, opts ...grpc.CallOption) (*BatchGetAccessResponse, error)
+	// ExplainAccess says what a permission in a project takes, and who can give it.
+	ExplainAccess(ctx context.Context, in *ExplainAccessRequest, opts ...grpc.CallOption) (*ExplainAccessResponse, error)
 	// ListAccess says what the caller is in every project it is a member of.
 	ListAccess(ctx context.Context, in *ListAccessRequest, opts ...grpc.CallOption) (*ListAccessResponse, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
@@ -300,6 +303,16 @@ func (c *projectsServiceClient) BatchGetAccess(ctx context.Context, in *BatchGet
 	return out, nil
 }
 
+func (c *projectsServiceClient) ExplainAccess(ctx context.Context, in *ExplainAccessRequest, opts ...grpc.CallOption) (*ExplainAccessResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainAccessResponse)
+	err := c.cc.Invoke(ctx, ProjectsService_ExplainAccess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *projectsServiceClient) ListAccess(ctx context.Context, in *ListAccessRequest, opts ...grpc.CallOption) (*ListAccessResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAccessResponse)
@@ -369,6 +382,8 @@ type ProjectsServiceServer interface {
 	// BatchGetAccess says what the caller is in each of the projects; projects hidden from the caller are left out.
 	// It is how other services authorise, once a request.
 	BatchGetAccess(context.Context, *BatchGetAccessRequest) (*BatchGetAccessResponse, error)
+	// ExplainAccess says what a permission in a project takes, and who can give it.
+	ExplainAccess(context.Context, *ExplainAccessRequest) (*ExplainAccessResponse, error)
 	// ListAccess says what the caller is in every project it is a member of.
 	ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
@@ -440,6 +455,9 @@ func (UnimplementedProjectsServiceServer) AcceptInvitation(context.Context, *Acc
 }
 func (UnimplementedProjectsServiceServer) BatchGetAccess(context.Context, *BatchGetAccessRequest) (*BatchGetAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchGetAccess not implemented")
+}
+func (UnimplementedProjectsServiceServer) ExplainAccess(context.Context, *ExplainAccessRequest) (*ExplainAccessResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainAccess not implemented")
 }
 func (UnimplementedProjectsServiceServer) ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccess not implemented")
@@ -810,6 +828,24 @@ func _ProjectsService_BatchGetAccess_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ProjectsService_ExplainAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainAccessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).ExplainAccess(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_ExplainAccess_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).ExplainAccess(ctx, req.(*ExplainAccessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ProjectsService_ListAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAccessRequest)
 	if err := dec(in); err != nil {
@@ -928,6 +964,10 @@ var ProjectsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchGetAccess",
 			Handler:    _ProjectsService_BatchGetAccess_Handler,
+		},
+		{
+			MethodName: "ExplainAccess",
+			Handler:    _ProjectsService_ExplainAccess_Handler,
 		},
 		{
 			MethodName: "ListAccess",
