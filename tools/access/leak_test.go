@@ -52,6 +52,9 @@ func TestAHiddenThingIsLikeNone(t *testing.T) {
 			continue
 		}
 		for name := range strings.FieldsSeq(r.rest + " " + r.graphql) {
+			if strings.HasPrefix(name, "Subscription.") {
+				continue // what a stream says is compared by the matrix
+			}
 			for _, p := range probes(operations[name], r.with) {
 				l.compare(strings.TrimSpace(name+" "+r.about), p)
 				compared++

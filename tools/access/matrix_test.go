@@ -2,6 +2,7 @@ package access
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
@@ -60,7 +62,7 @@ func TestEveryOperationIsForWhomThePolicyTableSays(t *testing.T) {
 						m.rpcs = cmp.Or(r.graphRPCs, r.rpcs)
 					}
 					m.run(callers)
-					if i == 0 { // scopes are the same everywhere
+					if i == 0 && !strings.HasPrefix(name, "Subscription.") { // scopes are the same everywhere
 						m.run(scoped)
 					}
 				})
@@ -218,6 +220,10 @@ func (m *matrix) one(c caller, s scene, want errs.Code) {
 	if err != nil {
 		m.Fatal(err)
 	}
+	if req.Header.Get("Accept") == "text/event-stream" {
+		m.listen(c, req, want)
+		return
+	}
 	status, body := m.send(req, c.token)
 	got, err := m.op.outcome(status, body)
 	if err != nil {
@@ -225,6 +231,46 @@ func (m *matrix) one(c caller, s scene, want errs.Code) {
 	}
 	if got != want {
 		m.Errorf("%s: got %q, want %q: %s", c.name, got, want, body)
+	}
+}
+
+// A subscription that is refused is told so, within patience; one that is not is told nothing, which is waited for as long
+// as silence.
+const (
+	patience = 20 * time.Second
+	silence  = 300 * time.Millisecond
+)
+
+// listen subscribes.
+func (m *matrix) listen(c caller, req *http.Request, want errs.Code) {
+	m.Helper()
+	wait := patience
+	if want == "" {
+		wait = silence
+	}
+	ctx, cancel := context.WithCancel(m.Context())
+	defer cancel()
+	timer := time.AfterFunc(wait, cancel)
+	defer timer.Stop()
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := m.http.Do(req.WithContext(ctx))
+	if err != nil {
+		if want != "" {
+			m.Errorf("%s: %v, want %q", c.name, err, want)
+		}
+		return
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body) // until it ends, or the time does
+	if _, data, ok := strings.Cut(string(text), "data: "); ok {
+		text = []byte(strings.SplitN(data, "\n", 2)[0])
+	} else if res.StatusCode == http.StatusOK {
+		text = []byte(`{"data": {}}`)
+	}
+	if got, err := m.op.outcome(res.StatusCode, text); got != want || err != nil && res.StatusCode == http.StatusOK {
+		m.Errorf("%s: got %q, %v, want %q: %s", c.name, got, err, want, text)
 	}
 }
 

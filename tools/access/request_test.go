@@ -268,8 +268,8 @@ func (g graphField) request(ctx context.Context, base string, s scene, with want
 	query += selection(g.schema.Types[g.field.Type.Name()])
 	kind := "query"
 	switch g.root {
-	case "Mutation":
-		kind = "mutation"
+	case "Mutation", "Subscription":
+		kind = strings.ToLower(g.root)
 	case "Query":
 	default:
 		kind, query = "query", fmt.Sprintf("%s(id: %v) { %s }", strings.ToLower(g.root), s[strings.ToLower(g.root)], query)
@@ -284,6 +284,9 @@ func (g graphField) request(ctx context.Context, base string, s scene, with want
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/graphql", bytes.NewReader(body))
 	if err == nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if err == nil && g.root == "Subscription" {
+		req.Header.Set("Accept", "text/event-stream")
 	}
 	return req, err
 }

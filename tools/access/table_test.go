@@ -320,6 +320,13 @@ func table() []row {
 			with: want{"before_id": from("first")},
 		},
 
+		// Events.
+		{
+			graphql: "Subscription.projectChanged Subscription.taskChanged Subscription.commentAdded", rule: read,
+			with: want{"project_id": from("project")},
+		},
+		{graphql: "Subscription.notifications", anywhere: true, rule: anybody},
+
 		// Comments.
 		{rest: "listComments", rpcs: "ListComments", graphql: "Query.comments", anywhere: true, rule: anybody},
 		{about: "on a task", rest: "listComments", rpcs: "ListComments", rule: read, with: want{"task": from("task")}},
