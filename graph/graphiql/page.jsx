@@ -16,6 +16,11 @@ mutation SignIn {
 query Viewer {
   viewer { id name }
 }
+
+# Each event has a cursor: a subscription with "after" goes on behind it.
+subscription Follow {
+  projectChanged { cursor kind project { name } }
+}
 `;
 
 // Subscriptions go over a WebSocket to the same address, with what is in the Headers pane.

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import { after, before, test } from "node:test";
+import { createClient } from "graphql-ws";
 import {
   commitMutation,
   createOperationDescriptor,
@@ -11,19 +12,29 @@ import {
   getFragment,
   getSingularSelector,
   Network,
+  Observable,
   RecordSource,
+  requestSubscription,
   Store,
   type FetchFunction,
   type GraphQLResponse,
+  type SubscribeFunction,
 } from "relay-runtime";
-import { graphqlUrl, signUp, type Session } from "../test/session.js";
-import { tasksAddMutation, tasksFragment, tasksQuery } from "./tasks";
+import { WebSocket } from "ws";
+import { graphqlUrl, provoked, signUp, socketUrl, type Session } from "../test/session.js";
+import { tasksAddMutation, tasksChangedSubscription, tasksFragment, tasksQuery } from "./tasks";
 import type { tasks_project$data, tasks_project$key } from "./__generated__/tasks_project.graphql";
 import type { tasksAddMutation as AddMutation } from "./__generated__/tasksAddMutation.graphql";
+import type { tasksChangedSubscription as ChangedSubscription } from "./__generated__/tasksChangedSubscription.graphql";
 import type { tasksQuery as Query } from "./__generated__/tasksQuery.graphql";
 
 let session: Session;
 let environment: Environment;
+const socket = createClient({
+  url: socketUrl,
+  webSocketImpl: WebSocket,
+  connectionParams: () => session.headers,
+});
 
 before(async () => {
   session = await signUp();
@@ -35,11 +46,14 @@ before(async () => {
     });
     return (await response.json()) as GraphQLResponse;
   };
+  const subscribe: SubscribeFunction = ({ text }, variables) =>
+    Observable.create((sink) => socket.subscribe({ query: text ?? "", variables }, sink as never));
   environment = new Environment({
-    network: Network.create(send),
+    network: Network.create(send, subscribe),
     store: new Store(new RecordSource()),
   });
 });
+after(() => socket.dispose());
 
 /** Fetches the first page, and keeps it as a component does. */
 async function show(): Promise<{ key: tasks_project$key; project: string; read: () => tasks_project$data }> {
@@ -90,4 +104,36 @@ test("Relay writes, and appends the new edge", async () => {
   const wrong = await add("");
   assert.deepEqual(wrong.createTask?.userErrors.map(({ code, field }) => ({ code, field })), [{ code: "INVALID", field: ["input", "title"] }]);
   assert.deepEqual(titles(read()), before);
+});
+
+test("Relay is told of a change, which its store has then", async () => {
+  const { project, read } = await show();
+  const task = read().tasks?.edges[0]?.node;
+  assert.ok(task);
+  let n = 0;
+  const event = new Promise<void>((resolve, reject) => {
+    const { dispose } = requestSubscription<ChangedSubscription>(environment, {
+      subscription: tasksChangedSubscription,
+      variables: { project },
+      onNext: (data) => {
+        if (data?.taskChanged.task.id !== task.id) return;
+        dispose();
+        resolve();
+      },
+      onError: reject,
+    });
+  });
+  await provoked(event, () =>
+    fetch(graphqlUrl, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", ...session.headers },
+      body: JSON.stringify({
+        query: "mutation($id: ID!, $title: String!) { updateTask(input: { id: $id, title: $title }) { userErrors { code } } }",
+        variables: { id: task.id, title: `Renamed ${n++}` },
+      }),
+    }),
+  );
+  const shown = read().tasks?.edges.find(({ node }) => node.id === task.id)?.node;
+  assert.match(shown?.title ?? "", /^Renamed/);
+  assert.ok((shown?.version ?? 0) > task.version);
 });

@@ -49,3 +49,16 @@ export const tasksAddMutation = graphql`
     }
   }
 `;
+
+export const tasksChangedSubscription = graphql`
+  subscription tasksChangedSubscription($project: ID!, $after: String) {
+    taskChanged(projectId: $project, after: $after) {
+      cursor
+      task {
+        id
+        title
+        version
+      }
+    }
+  }
+`;

@@ -2,26 +2,43 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
+import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { relayStylePagination } from "@apollo/client/utilities";
-import { addTask, tasks } from "./documents.js";
-import { graphqlUrl, recorded, sha256, signUp, type Session } from "./session.js";
+import { OperationTypeNode } from "graphql";
+import { createClient } from "graphql-ws";
+import { firstValueFrom } from "rxjs";
+import { WebSocket } from "ws";
+import { addTask, taskChanges, tasks } from "./documents.js";
+import { graphqlUrl, provoked, recorded, sha256, signUp, socketUrl, type Session } from "./session.js";
 
 let session: Session;
 const { fetch, sent } = recorded();
+const socket = createClient({
+  url: socketUrl,
+  webSocketImpl: WebSocket,
+  connectionParams: () => session.headers,
+});
 const client = new ApolloClient({
   cache: new InMemoryCache({ typePolicies: { Project: { fields: { tasks: relayStylePagination() } } } }),
-  link: new PersistedQueryLink({ sha256, useGETForHashedQueries: true }).concat(
-    new ApolloLink((operation, forward) => {
-      operation.setContext({ headers: session.headers });
-      return forward(operation);
-    }).concat(new HttpLink({ uri: graphqlUrl, fetch })),
+  link: ApolloLink.split(
+    ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
+    new GraphQLWsLink(socket),
+    new PersistedQueryLink({ sha256, useGETForHashedQueries: true }).concat(
+      new ApolloLink((operation, forward) => {
+        operation.setContext({ headers: session.headers });
+        return forward(operation);
+      }).concat(new HttpLink({ uri: graphqlUrl, fetch })),
+    ),
   ),
 });
 
 before(async () => {
   session = await signUp();
 });
-after(() => client.stop());
+after(async () => {
+  client.stop();
+  await socket.dispose();
+});
 
 test("Apollo Client reads page by page, by persisted queries", async () => {
   const variables = { project: String(session.project.id), first: 2 };
@@ -67,4 +84,15 @@ test("Apollo Client writes, and puts the new edge into the list", async () => {
   assert.deepEqual(wrong.data?.createTask?.userErrors.map(({ code, field }) => ({ code, field })), [
     { code: "INVALID", field: ["input", "title"] },
   ]);
+});
+
+test("Apollo Client is told of a change", async () => {
+  const event = firstValueFrom(
+    client.subscribe({ query: taskChanges, variables: { project: String(session.project.id) } }),
+  );
+  const { data } = await provoked(event, () =>
+    client.mutate({ mutation: addTask, variables: { input: { projectId: String(session.project.id), title: "Live" } } }),
+  );
+  assert.equal(data?.taskChanged.kind, "CREATED");
+  assert.equal(data?.taskChanged.task.title, "Live");
 });

@@ -22,3 +22,13 @@ export const addTask = graphql(`
     }
   }
 `);
+
+export const taskChanges = graphql(`
+  subscription TaskChanges($project: ID!, $after: String) {
+    taskChanged(projectId: $project, after: $after) {
+      cursor
+      kind
+      task { id title version }
+    }
+  }
+`);

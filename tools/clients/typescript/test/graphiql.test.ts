@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { chromium, type Browser, type Page } from "playwright-core";
-import { baseUrl, graphqlUrl, patience, signUp, type Session } from "./session.js";
+import { createGraphQL } from "../src/graphql.js";
+import { addTask } from "./documents.js";
+import { baseUrl, graphqlUrl, patience, provoked, signUp, type Session } from "./session.js";
 
 const executablePath =
   process.env["CHROMIUM"] ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((p) => existsSync(p));
@@ -41,6 +43,13 @@ async function write(editor: string, text: string): Promise<void> {
   await page.locator(editor).evaluate((element, value) => (element as unknown as { CodeMirror: { setValue(v: string): void } }).CodeMirror.setValue(value), text);
 }
 
+/** Runs an operation, once the page has understood it: its tab has the name of the operation then. */
+async function run(name: string, operation: string): Promise<void> {
+  await write(".graphiql-query-editor .CodeMirror", operation);
+  await page.locator(".graphiql-tab", { hasText: name }).waitFor();
+  await page.locator(".graphiql-execute-button").click();
+}
+
 async function result(): Promise<string> {
   return page.locator(".result-window .CodeMirror").evaluate((element) => (element as unknown as { CodeMirror: { getValue(): string } }).CodeMirror.getValue());
 }
@@ -56,10 +65,23 @@ async function resultWith(text: string): Promise<string> {
 }
 
 test("GraphiQL loads from here alone, and runs a query", { skip }, async () => {
-  await write(".graphiql-query-editor .CodeMirror", "{ viewer { name } }");
-  await page.locator(".graphiql-execute-button").click();
+  await run("Viewer", "query Viewer { viewer { name } }");
   assert.deepEqual(JSON.parse(await resultWith("viewer")).data, { viewer: { name: "Gwen Graph" } });
   await picture("query");
+  assert.deepEqual(foreign, []);
+  assert.deepEqual(complaints, []);
+});
+
+test("GraphiQL runs a subscription", { skip }, async () => {
+  const project = String(session.project.id);
+  const client = createGraphQL({ baseUrl, token: session.token });
+  await run("Live", `subscription Live { taskChanged(projectId: ${project}) { kind task { title } } }`);
+  const shown = await provoked(resultWith("taskChanged"), () =>
+    client.request(addTask, { input: { projectId: project, title: "Live" } }),
+  );
+  const { data } = JSON.parse(shown);
+  assert.deepEqual(data, { taskChanged: { kind: "CREATED", task: { title: "Live" } } });
+  await picture("subscription");
   assert.deepEqual(foreign, []);
   assert.deepEqual(complaints, []);
 });

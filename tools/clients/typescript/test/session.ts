@@ -4,6 +4,7 @@ import { createTrackway, type Schemas } from "../src/client.js";
 
 export const baseUrl = process.env["TRACKWAY_URL"] ?? "http://localhost:8080";
 export const graphqlUrl = `${baseUrl}/graphql`;
+export const socketUrl = graphqlUrl.replace(/^http/, "ws");
 /** How long anything may take; nothing waits for it that works. */
 export const patience = 20_000;
 
@@ -44,4 +45,16 @@ export function recorded(): { fetch: typeof fetch; sent: { method: string; url: 
       return fetch(input, init);
     },
   };
+}
+
+/** Waits for an event, and makes the change again as long as nothing comes: nobody says when a subscription has begun. */
+export async function provoked<T>(event: Promise<T>, change: () => Promise<unknown>): Promise<T> {
+  const deadline = Date.now() + patience;
+  const none = Symbol("none");
+  while (Date.now() < deadline) {
+    await change();
+    const first = await Promise.race([event, new Promise<typeof none>((r) => setTimeout(r, 250, none))]);
+    if (first !== none) return first;
+  }
+  throw new Error(`no event within ${patience} ms`);
 }

@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
-import { cacheExchange, Client, fetchExchange } from "@urql/core";
+import { after, before, test } from "node:test";
+import { cacheExchange, Client, fetchExchange, subscriptionExchange } from "@urql/core";
 import { persistedExchange } from "@urql/exchange-persisted";
-import { addTask, tasks } from "./documents.js";
-import { graphqlUrl, recorded, sha256, signUp, type Session } from "./session.js";
+import { createClient } from "graphql-ws";
+import { WebSocket } from "ws";
+import { addTask, taskChanges, tasks } from "./documents.js";
+import { graphqlUrl, provoked, recorded, sha256, signUp, socketUrl, type Session } from "./session.js";
 
 let session: Session;
 const { fetch, sent } = recorded();
+const socket = createClient({
+  url: socketUrl,
+  webSocketImpl: WebSocket,
+  connectionParams: () => session.headers,
+});
 const client = new Client({
   url: graphqlUrl,
   fetch,
@@ -16,12 +23,18 @@ const client = new Client({
     cacheExchange,
     persistedExchange({ preferGetForPersistedQueries: true, generateHash: async (text) => sha256(text) }),
     fetchExchange,
+    subscriptionExchange({
+      forwardSubscription: ({ query, variables }) => ({
+        subscribe: (sink) => ({ unsubscribe: socket.subscribe({ query: query ?? "", variables: variables as never }, sink as never) }),
+      }),
+    }),
   ],
 });
 
 before(async () => {
   session = await signUp();
 });
+after(() => socket.dispose());
 
 test("urql reads page by page, by persisted queries", async () => {
   const titles: string[] = [];
@@ -49,4 +62,17 @@ test("urql writes, and reads what it wrote", async () => {
   assert.equal(data?.createTask?.taskEdge?.node.title, "By urql");
   const again = await client.query(tasks, variables); // the mutation has made what was kept stale
   assert.ok(again.data?.project?.tasks?.edges.some(({ node }) => node.title === "By urql"));
+});
+
+test("urql is told of a change", async () => {
+  const project = String(session.project.id);
+  const event = new Promise<string>((resolve, reject) => {
+    const { unsubscribe } = client.subscription(taskChanges, { project }).subscribe(({ data, error }) => {
+      if (error) reject(error);
+      if (data) resolve(data.taskChanged.task.title);
+      unsubscribe();
+    });
+  });
+  const title = await provoked(event, () => client.mutation(addTask, { input: { projectId: project, title: "Live" } }).toPromise());
+  assert.equal(title, "Live");
 });
