@@ -42,7 +42,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method != http.MethodHead && (r.URL.Path == StreamPath || acceptsEvents(r)):
-		s.serveEvents(w, r)
+		s.serveEvents(w, r.WithContext(graphql.StartOperationTrace(r.Context())))
 	case r.Method != http.MethodHead && r.Header.Get("Upgrade") != "":
 		s.serveSocket(w, r)
 	case s.cfg.GraphiQL && get.Method == http.MethodGet && servePage(w, &get):
@@ -55,6 +55,9 @@ func (s *server) serveOne(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(graphql.StartOperationTrace(r.Context()), timeout)
 	defer cancel()
 	media, err := accepted(r.Header.Values("Accept"))
+	if media == mediaEvents { // by HEAD, which has no events
+		media = mediaJSON
+	}
 	if err != nil {
 		s.refuse(ctx, w, mediaJSON, err)
 		return
@@ -213,7 +216,8 @@ func (s *server) encodeErrors(ctx context.Context, list gqlerror.List) []byte {
 	return text
 }
 
-// accepted chooses the media type of the answer: the first of the most wanted that we have.
+// accepted chooses the media type of the answer: the first of the most wanted that we have. That of events is the choice
+// of those only who do not want one answer more: clients name it last with everything they send.
 func accepted(headers []string) (string, error) {
 	type want struct {
 		media string
@@ -241,13 +245,13 @@ func accepted(headers []string) (string, error) {
 	slices.SortStableFunc(wants, func(a, b want) int { return cmp.Compare(b.q, a.q) })
 	for _, w := range wants {
 		switch w.media {
-		case mediaResponse:
-			return mediaResponse, nil
+		case mediaResponse, mediaEvents:
+			return w.media, nil
 		case mediaJSON, "application/*", "*/*":
 			return mediaJSON, nil
 		}
 	}
-	return "", errs.New(errs.NotAcceptable, "The answer is %s or %s.", mediaResponse, mediaJSON)
+	return "", errs.New(errs.NotAcceptable, "The answer is %s, %s or %s.", mediaResponse, mediaJSON, mediaEvents)
 }
 
 // read takes the parameters of a request.

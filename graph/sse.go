@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,14 +34,17 @@ const (
 	reservedFor = time.Minute
 )
 
-// acceptsEvents reports whether the client wants server-sent events, and not whatever there is.
+// acceptsEvents reports whether the client wants server-sent events more than one answer.
 func acceptsEvents(r *http.Request) bool {
-	return strings.Contains(strings.ToLower(strings.Join(r.Header.Values("Accept"), ",")), mediaEvents)
+	media, err := accepted(r.Header.Values("Accept"))
+	return err == nil && media == mediaEvents
 }
+
+// Streams reports whether a request to the handler asks for a stream: server-sent events or a WebSocket.
+func Streams(r *http.Request) bool { return r.Header.Get("Upgrade") != "" || acceptsEvents(r) }
 
 // serveEvents answers what has to do with server-sent events.
 func (s *server) serveEvents(w http.ResponseWriter, r *http.Request) {
-	ctx := graphql.StartOperationTrace(r.Context())
 	token := streamToken(r)
 	var err error
 	switch {
@@ -63,7 +65,7 @@ func (s *server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		err = errs.New(errs.MethodNotAllowed, "Streams know GET, POST, PUT and DELETE.")
 	}
 	if err != nil {
-		s.refuse(ctx, w, mediaJSON, err)
+		s.refuse(r.Context(), w, mediaJSON, err)
 	}
 }
 

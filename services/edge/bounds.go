@@ -2,7 +2,6 @@ package edge
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/trackway/trackway/graph"
@@ -70,6 +69,5 @@ func size(h http.Header) int {
 // streams reports whether a request asks for a stream: server-sent events or a WebSocket. What it does there has
 // bounds of its own.
 func streams(r *http.Request) bool {
-	return (r.URL.Path == "/graphql" || r.URL.Path == graph.StreamPath) &&
-		(strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || strings.Contains(r.Header.Get("Accept"), "text/event-stream"))
+	return (r.URL.Path == "/graphql" || r.URL.Path == graph.StreamPath) && graph.Streams(r)
 }
