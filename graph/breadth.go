@@ -173,12 +173,13 @@ func (x *execution) columns(ctx context.Context, typ string, fields []graphql.Co
 						err = fmt.Errorf("panic: %v", p)
 					}
 				}()
+				at := in
 				if typ == "Query" { // what lies deeper is seen where it is loaded
-					var end func(error)
-					in, end = x.watch.load(in, len(objects))
+					seen, end := x.watch.load(in, len(objects))
 					defer func() { end(err) }()
+					at = seen
 				}
-				l.columns[i], err = relation(in, x, objects, f)
+				l.columns[i], err = relation(at, x, objects, f)
 				return err
 			})
 			continue

@@ -79,7 +79,7 @@ func TestTheMetadataSaysWhereTheKeysAre(t *testing.T) {
 	res := w.do("GET", "/.well-known/oauth-authorization-server", "", "Authorization", "")
 	var meta struct {
 		Issuer string `json:"issuer"`
-		Keys   string `json:"jwks_uri"` //nolint:tagliatelle // RFC 8414
+		Keys   string `json:"jwks_uri"`
 	}
 	res.json(t, &meta)
 	if res.StatusCode != http.StatusOK || meta.Issuer != "https://test.invalid" || meta.Keys != "https://test.invalid/.well-known/jwks.json" ||
