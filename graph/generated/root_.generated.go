@@ -205,7 +205,9 @@ func newExecutionContext(
 var sources = []*ast.Source{
 	{Name: "../schema/audit.graphqls", Input: `"One thing that happened to an account, its sessions or tokens."
 type SecurityEvent {
-  "The id; a later event has a higher one."
+  "The global id. Security events are reached through their list, not through ` + "`" + `node` + "`" + `."
+  id: ID!
+  "The id that the REST API uses; a later event has a higher one."
   databaseId: Int64!
   "When it happened."
   occurredAt: DateTime!
@@ -3168,6 +3170,8 @@ func (ec *executionContext) childFields_RevokeInvitationPayload(ctx context.Cont
 
 func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
+	case "id":
+		return ec.fieldContext_SecurityEvent_id(ctx, field)
 	case "databaseId":
 		return ec.fieldContext_SecurityEvent_databaseId(ctx, field)
 	case "occurredAt":

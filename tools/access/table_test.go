@@ -147,7 +147,7 @@ func table() []row {
 		// The caller's own.
 		{
 			rest: "requestEmailChange", rpcs: "RequestEmailChange", graphql: "Mutation.requestEmailChange", anywhere: true,
-			rule: anybody,
+			rule: anybody, spends: true,
 		},
 		{rest: "listOwnSecurityEvents", rpcs: "ListSecurityEvents", anywhere: true, rule: anybody},
 		{
