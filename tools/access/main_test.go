@@ -89,7 +89,7 @@ func newWorld(ctx context.Context, dir string) (*world, error) {
 	}}
 	var err error
 	w.System, err = system.Start(ctx, system.Options{
-		Dir: filepath.Join(dir, "data"), Throwaway: true, Log: os.Stderr, Edges: 2,
+		Dir: filepath.Join(dir, "data"), Throwaway: true, Edges: 2,
 		// A test is many clients at one address.
 		Environ: map[string]string{"RATE_LIMIT": "0", "AUTH_RATE_LIMIT": "0", "GRAPHQL_BUDGET": "0"},
 		Queries: []bun.QueryHook{w.work}, Calls: []grpc.UnaryServerInterceptor{w.work.intercept},

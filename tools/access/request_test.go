@@ -335,7 +335,7 @@ func selection(of *ast.Definition) string {
 	case of.Fields.ForName("userErrors") != nil:
 		return " { userErrors { code message } }"
 	case of.Fields.ForName("nodes") != nil:
-		return " { nodes { id } }"
+		return " { nodes { __typename } }"
 	default:
 		return " { __typename }"
 	}
