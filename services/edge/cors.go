@@ -10,7 +10,8 @@ import (
 // credentials of the browser are never needed.
 const (
 	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-	corsSend    = "Authorization, Content-Type, Accept, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, Traceparent, Tracestate"
+	corsSend    = "Authorization, Content-Type, Accept, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, Traceparent, " +
+		"Tracestate, X-GraphQL-Event-Stream-Token"
 	corsMaxAge  = "7200" // seconds; browsers keep it no longer
 )
 
