@@ -12,7 +12,7 @@ const (
 	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 	corsSend    = "Authorization, Content-Type, Accept, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, Traceparent, " +
 		"Tracestate, X-GraphQL-Event-Stream-Token"
-	corsMaxAge  = "7200" // seconds; browsers keep it no longer
+	corsMaxAge = "7200" // seconds; browsers keep it no longer
 )
 
 // corsExpose are the headers of an answer that a page may read.
