@@ -37,7 +37,7 @@ func TestQueriesHaveOneAnswerHoweverTheyRun(t *testing.T) {
 		"ListProjects", "ListTasks", "BatchGetUsers", "BatchGetProjects", "BatchGetTasks", "BatchListTasks", "BatchListComments",
 		"BatchListMembers", "BatchListSubtasks",
 	}
-	for seed := range uint64(150) {
+	for seed := range uint64(60) {
 		q := &querist{Rand: rand.New(rand.NewPCG(seed, 0))}
 		query := q.query()
 		failing := methods[q.IntN(len(methods))]

@@ -38,7 +38,7 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 			}
 		}
 		if s.distinct == 0 {
-			if err := r.attack(ctx, s.name, "", c, endless(m, s)); err != nil {
+			if err := r.attack(ctx, s.name, "", c, r.Duration, endless(m, s)); err != nil {
 				return err
 			}
 			continue
@@ -53,10 +53,10 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 		if err := flush(ctx, r.where.Redis); err != nil {
 			return err
 		}
-		if err := r.attack(ctx, s.name, "cold", c, once(targets)); err != nil {
+		if err := r.attack(ctx, s.name, "cold", c, time.Minute, once(targets)); err != nil {
 			return err
 		}
-		if err := r.attack(ctx, s.name, "warm", c, again(targets)); err != nil {
+		if err := r.attack(ctx, s.name, "warm", c, r.Duration, again(targets)); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,8 @@ func endless(m *maker, s scenario) vegeta.Targeter {
 
 // attack sends the targets over so many connections, each as soon as its last answer is there, until there are no more
 // or the time is over, and adds what that took to the table.
-func (r *runner) attack(ctx context.Context, name, state string, connections int, targets vegeta.Targeter) error {
+func (r *runner) attack(ctx context.Context, name, state string, connections int, most time.Duration, targets vegeta.Targeter,
+) error {
 	var allocated, now int64
 	if err := r.system.stats(&allocated); err != nil {
 		return err
@@ -117,7 +118,7 @@ func (r *runner) attack(ctx context.Context, name, state string, connections int
 	if err != nil {
 		return err
 	}
-	res, err := closedLoop(ctx, []*child{r.system}, r.Duration, connections, targets)
+	res, err := closedLoop(ctx, []*child{r.system}, most, connections, targets)
 	if err != nil {
 		return err
 	}

@@ -271,6 +271,10 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Caller, error) {
 		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").
 			Because(fmt.Errorf("subject %q is no user", cl.Subject))
 	}
+	if cl.ID == "" || cl.IssuedAt == nil { // RFC 9068, section 2.2
+		return nil, errs.New(errs.Unauthenticated, "The access token is not valid.").
+			Because(errors.New("it has no jti or no iat"))
+	}
 	c := &Caller{UserID: id, SessionID: cl.Session, Expires: cl.ExpiresAt.Time, Token: token}
 	for _, r := range cl.Roles {
 		c.Admin = c.Admin || r == adminRole

@@ -173,6 +173,8 @@ func TestOnlyAGoodTokenIsAccepted(t *testing.T) {
 
 		{"expired", []func(*draft){claim("exp", in(-skew-time.Second))}, false},
 		{"without end", []func(*draft){claim("exp", nil)}, false},
+		{"without id", []func(*draft){claim("jti", nil)}, false},
+		{"without the time of issue", []func(*draft){claim("iat", nil)}, false},
 		{"an end that is no number", []func(*draft){claim("exp", "never")}, false},
 		{"not valid yet", []func(*draft){claim("nbf", in(skew+10*time.Second))}, false},
 		{"issued in the future", []func(*draft){claim("iat", in(skew+10*time.Second))}, false},
