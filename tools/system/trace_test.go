@@ -126,8 +126,7 @@ const (
           projects: SELECT projects
 `
 	wantMiss = `edge: GET /api/tasks/{id}/
-  edge: EVALSHA
-  edge: MGET
+  edge: PIPELINE
   edge: SET
   edge: tasks.v1.TasksService/GetTask
     tasks: tasks.v1.TasksService/GetTask
@@ -137,8 +136,7 @@ const (
           projects: SELECT projects
 `
 	wantHit = `edge: GET /api/tasks/{id}/
-  edge: EVALSHA
-  edge: MGET
+  edge: PIPELINE
 `
 	wantNested = `edge: POST /graphql
   edge: query
