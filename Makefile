@@ -28,11 +28,11 @@ build: ## Compile every program into bin/
 # TESTFLAGS goes to go test, as in `make test TESTFLAGS='-run TestCreate -v'`.
 .PHONY: test
 test: prerequisites ## Run the tests of every module, with the race detector, on a real Postgres and Redis
-	go test -race -p 2 $(TESTFLAGS) $$(go list work | grep -v -e /tools/e2e -e /tools/kind)
+	go test -race -p 2 -timeout 20m $(TESTFLAGS) $$(go list work | grep -v -e /tools/e2e -e /tools/kind)
 
 .PHONY: e2e
 e2e: prerequisites ## Run the end-to-end tests: the whole of Trackway, from outside
-	cd tools && go test -count=1 $(TESTFLAGS) ./e2e/...
+	cd tools && go test -count=1 -timeout 20m $(TESTFLAGS) ./e2e/...
 
 # BENCHFLAGS goes to the program, as in `make bench BENCHFLAGS='--only "one task" --duration 10s'`.
 .PHONY: bench
