@@ -57,7 +57,7 @@ func TestEveryAnswerToGeneratedRequestsIsAsDocumented(t *testing.T) {
 	}
 	var late []string
 	for _, op := range operations {
-		if f.succeeded(op) {
+		if f.succeeded(op) || mailed(op) {
 			continue
 		}
 		late = append(late, op.id)
@@ -79,6 +79,12 @@ func TestEveryAnswerToGeneratedRequestsIsAsDocumented(t *testing.T) {
 	for _, signature := range slices.Sorted(maps.Keys(f.findings)) {
 		t.Errorf("%s", f.findings[signature])
 	}
+}
+
+// mailed says whether the operation takes a secret that only a mail holds, which nobody makes up. Those who get such a
+// mail use it in tools/access and in the tests of the services.
+func mailed(op operation) bool {
+	return slices.Contains([]string{"confirmEmailChange", "resetPassword", "acceptInvitation"}, op.id)
 }
 
 // fuzzer sends what it makes up as several callers.
