@@ -36,20 +36,20 @@ func (s store) visibleTo(userID int64) *bun.SelectQuery {
 func (s store) withRole(userID int64) *bun.SelectQuery {
 	return s.db.NewSelect().
 		ColumnExpr("?TableColumns, coalesce(mine.role, 0) AS role").
-		Join("LEFT JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", userID)
+		Join("LEFT JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", postgres.Arg(userID))
 }
 
 // projectOrTrash gives one project, whether or not it is deleted, with the user's role in it.
 func (s store) projectOrTrash(ctx context.Context, userID, id int64) (*project, error) {
 	p := new(project)
-	err := s.withRole(userID).Model(p).Where("p.id = ?", id).Scan(ctx)
+	err := s.withRole(userID).Model(p).Where("p.id = ?", postgres.Arg(id)).Scan(ctx)
 	return p, postgres.Error(err, "project")
 }
 
 // get gives the projects among the ids that are not deleted, each with the user's role in it.
 func (s store) get(ctx context.Context, userID int64, ids ...int64) ([]*project, error) {
 	var projects []*project
-	err := s.visibleTo(userID).Model(&projects).Where("p.id = ANY(?)", pgdialect.Array(ids)).Scan(ctx)
+	err := s.visibleTo(userID).Model(&projects).Where("p.id = ANY(?)", postgres.ArrayArg(ids)).Scan(ctx)
 	return projects, postgres.Error(err, "project")
 }
 
@@ -68,7 +68,7 @@ type projectFilter struct {
 func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project]) (page.Page[*project], error) {
 	sel := s.withRole(f.userID)
 	if f.deleted {
-		sel = sel.Where("p.deleted_at IS NOT NULL AND p.owner_id = ?", f.userID)
+		sel = sel.Where("p.deleted_at IS NOT NULL AND p.owner_id = ?", postgres.Arg(f.userID))
 	} else {
 		sel = sel.Where("p.deleted_at IS NULL")
 	}
@@ -78,13 +78,13 @@ func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project
 		sel = sel.Where("mine.role IS NOT NULL")
 	}
 	if f.role != auth.NoRole {
-		sel = sel.Where("mine.role = ?", f.role)
+		sel = sel.Where("mine.role = ?", postgres.Arg(f.role))
 	}
 	if f.archived != nil {
-		sel = sel.Where("(p.archived_at IS NOT NULL) = ?", *f.archived)
+		sel = sel.Where("(p.archived_at IS NOT NULL) = ?", postgres.Arg(*f.archived))
 	}
 	if f.among != nil {
-		sel = sel.Where("p.id = ANY(?)", pgdialect.Array(f.among))
+		sel = sel.Where("p.id = ANY(?)", postgres.ArrayArg(f.among))
 	}
 	p, err := q.Select(ctx, page.Search(sel, f.search))
 	return p, postgres.Error(err, "project")
@@ -115,7 +115,7 @@ func (s store) update(ctx context.Context, p *project, changed []string) error {
 		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Column("name", "description", "visibility", "archived_at", "require_if_match").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
 			Returning(moved))
 		e := p.event("updated", members...)
 		e.Changed = changed
@@ -132,7 +132,7 @@ func (s store) remove(ctx context.Context, p *project) error {
 		}
 		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
 			Returning(moved+", deleted_at"))
 		e := p.event("deleted", members...)
 		e.Audience = members
@@ -149,7 +149,7 @@ func (s store) restore(ctx context.Context, p *project) error {
 		}
 		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
-			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", p.ID, p.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
 			Returning(moved))
 		p.DeletedAt = time.Time{}
 		return write.Changed(p.proto(), p.event("restored", members...)), err
@@ -177,7 +177,7 @@ func (s store) access(ctx context.Context, userID int64) ([]*project, error) {
 func (s store) membersAmong(ctx context.Context, projectIDs, userIDs []int64) ([]*member, error) {
 	var members []*member
 	err := s.db.NewSelect().Model(&members).
-		Where("m.project_id = ANY(?) AND m.user_id = ANY(?)", pgdialect.Array(projectIDs), pgdialect.Array(userIDs)).
+		Where("m.project_id = ANY(?) AND m.user_id = ANY(?)", postgres.ArrayArg(projectIDs), postgres.ArrayArg(userIDs)).
 		Scan(ctx)
 	return members, postgres.Error(err, "member")
 }
@@ -185,7 +185,7 @@ func (s store) membersAmong(ctx context.Context, projectIDs, userIDs []int64) ([
 // member gives one member of a project.
 func (s store) member(ctx context.Context, projectID, userID int64) (*member, error) {
 	m := new(member)
-	err := s.db.NewSelect().Model(m).Where("m.project_id = ? AND m.user_id = ?", projectID, userID).Scan(ctx)
+	err := s.db.NewSelect().Model(m).Where("m.project_id = ? AND m.user_id = ?", postgres.Arg(projectID), postgres.Arg(userID)).Scan(ctx)
 	return m, postgres.Error(err, "member")
 }
 
@@ -194,7 +194,7 @@ func (s store) members(ctx context.Context, projectIDs []int64, role auth.Role, 
 ) (map[int64]page.Page[*member], error) {
 	sel := s.db.NewSelect()
 	if role != auth.NoRole {
-		sel = sel.Where("m.role = ?", role)
+		sel = sel.Where("m.role = ?", postgres.Arg(role))
 	}
 	pages, err := q.SelectEach(ctx, s.db, sel, "project_id", projectIDs, func(m *member) int64 { return m.ProjectID })
 	return pages, postgres.Error(err, "member")
@@ -237,7 +237,7 @@ func setRole(ctx context.Context, tx bun.Tx, m *member) error {
 	return write.Row(ctx, tx.NewUpdate().Model(m).
 		Column("role").
 		Set("version = version + 1, updated_at = now()").
-		Where("id = ? AND version = ?", m.ID, m.Version).
+		Where("id = ? AND version = ?", postgres.Arg(m.ID), postgres.Arg(m.Version)).
 		Returning(moved))
 }
 
@@ -258,7 +258,7 @@ func (s store) transfer(ctx context.Context, p *project, from, to *member) error
 		err = write.Row(ctx, tx.NewUpdate().Model(p).
 			Column("owner_id").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", p.ID, p.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
 			Returning(moved))
 		return write.Changed(to.proto(), from.event("updated"), to.event("updated"), p.event("updated", members...)), err
 	})
@@ -383,7 +383,7 @@ func (s store) acceptInvitation(ctx context.Context, i *invitation, m *member) e
 		err := write.Row(ctx, tx.NewUpdate().Model(i).
 			Column("accepted_by").
 			Set("version = version + 1, updated_at = now(), accepted_at = now()").
-			Where("i.project_id = ? AND i.id = ?", i.ProjectID, i.ID).Where(open).
+			Where("i.project_id = ? AND i.id = ?", postgres.Arg(i.ProjectID), postgres.Arg(i.ID)).Where(open).
 			Returning(moved))
 		if errors.Is(err, write.ErrRaced) {
 			err = errs.New(errs.Conflict, "The invitation has just been used or ended.")

@@ -35,14 +35,14 @@ func (s store) task(ctx context.Context, id int64) (*task, error) {
 // taskOrTrash gives one task, whether or not it is deleted.
 func (s store) taskOrTrash(ctx context.Context, id int64) (*task, error) {
 	t := new(task)
-	err := s.db.NewSelect().Model(t).Where("t.id = ?", id).Scan(ctx)
+	err := s.db.NewSelect().Model(t).Where("t.id = ?", postgres.Arg(id)).Scan(ctx)
 	return t, postgres.Error(err, "task")
 }
 
 // tasks gives the tasks among the ids that are not deleted.
 func (s store) tasks(ctx context.Context, ids []int64) ([]*task, error) {
 	var tasks []*task
-	err := s.db.NewSelect().Model(&tasks).Where("t.id = ANY(?) AND t.deleted_at IS NULL", pgdialect.Array(ids)).Scan(ctx)
+	err := s.db.NewSelect().Model(&tasks).Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(ids)).Scan(ctx)
 	return tasks, postgres.Error(err, "task")
 }
 
@@ -66,16 +66,16 @@ func (f taskFilter) narrow(s *bun.SelectQuery) *bun.SelectQuery {
 		s = s.Where("t.deleted_at IS NULL")
 	}
 	if len(f.statuses) > 0 { // IN, because one alone is an equality then, whose rows come in order from an index
-		s = s.Where("t.status IN (?)", bun.List(f.statuses))
+		s = s.Where("t.status IN (?)", postgres.ListArg(f.statuses))
 	}
 	if len(f.priorities) > 0 {
-		s = s.Where("t.priority IN (?)", bun.List(f.priorities))
+		s = s.Where("t.priority IN (?)", postgres.ListArg(f.priorities))
 	}
 	if f.completed != nil {
-		s = s.Where("(t.status = 3) = ?", *f.completed)
+		s = s.Where("(t.status = 3) = ?", postgres.Arg(*f.completed))
 	}
 	if len(f.labels) > 0 {
-		s = s.Where("t.labels @> ?", pgdialect.Array(f.labels))
+		s = s.Where("t.labels @> ?", postgres.Literal(pgdialect.Array(f.labels)))
 	}
 	if f.assigneeID != nil {
 		s = equalOrNull(s, "t.assignee_id", *f.assigneeID)
@@ -84,16 +84,16 @@ func (f taskFilter) narrow(s *bun.SelectQuery) *bun.SelectQuery {
 		s = equalOrNull(s, "t.parent_id", *f.parentID)
 	}
 	if f.creatorID != 0 {
-		s = s.Where("t.creator_id = ?", f.creatorID)
+		s = s.Where("t.creator_id = ?", postgres.Arg(f.creatorID))
 	}
 	if f.dueBefore != "" {
-		s = s.Where("? < ?", bun.Safe(dueDate), f.dueBefore)
+		s = s.Where("? < ?", bun.Safe(dueDate), postgres.Literal(f.dueBefore))
 	}
 	if f.dueAfter != "" {
-		s = s.Where("? > ? AND t.due_date IS NOT NULL", bun.Safe(dueDate), f.dueAfter)
+		s = s.Where("? > ? AND t.due_date IS NOT NULL", bun.Safe(dueDate), postgres.Literal(f.dueAfter))
 	}
 	if !f.updatedSince.IsZero() {
-		s = s.Where("t.updated_at >= ?", f.updatedSince)
+		s = s.Where("t.updated_at >= ?", postgres.Literal(f.updatedSince))
 	}
 	return page.Search(s.ColumnExpr("?TableColumns"), f.search)
 }
@@ -103,7 +103,7 @@ func equalOrNull(s *bun.SelectQuery, column bun.Safe, id int64) *bun.SelectQuery
 	if id == 0 {
 		return s.Where("? IS NULL", column)
 	}
-	return s.Where("? = ?", column, id)
+	return s.Where("? = ?", column, postgres.Arg(id))
 }
 
 // listTasks gives one page of the projects' tasks, taken together.
@@ -240,7 +240,7 @@ func moveTasks(ctx context.Context, tx bun.Tx, changes []change, failed failures
 			}
 			continue
 		}
-		_, err := tx.NewUpdate().Model(c.task).Column("parent_id").Where("id = ? AND version = ?", c.ID, c.Version).Exec(ctx)
+		_, err := tx.NewUpdate().Model(c.task).Column("parent_id").Where("id = ? AND version = ?", postgres.Arg(c.ID), postgres.Arg(c.Version)).Exec(ctx)
 		if err != nil {
 			return err
 		}
@@ -298,7 +298,7 @@ func number(ctx context.Context, tx bun.Tx, tasks []*task) error {
 		SELECT id, n, n FROM unnest(?::bigint[], ?::bigint[]) AS given(id, n) ORDER BY id
 		ON CONFLICT (project_id) DO UPDATE SET
 			last_number = c.last_number + excluded.last_number, last_place = c.last_place + excluded.last_place
-		RETURNING project_id, last_number, last_place`, pgdialect.Array(ids), pgdialect.Array(counts)).Scan(ctx, &counters)
+		RETURNING project_id, last_number, last_place`, postgres.ArrayArg(ids), postgres.ArrayArg(counts)).Scan(ctx, &counters)
 	if err != nil {
 		return err
 	}
@@ -317,14 +317,14 @@ func lockCounters(ctx context.Context, tx bun.Tx, projectIDs ...int64) error {
 	if len(projectIDs) == 0 {
 		return nil
 	}
-	_, err := tx.NewRaw("SELECT FROM counters WHERE project_id = ANY(?) ORDER BY project_id FOR UPDATE", pgdialect.Array(projectIDs)).
+	_, err := tx.NewRaw("SELECT FROM counters WHERE project_id = ANY(?) ORDER BY project_id FOR UPDATE", postgres.ArrayArg(projectIDs)).
 		Exec(ctx)
 	return err
 }
 
 // lockTasks locks the tasks, all in one order, so that no two transactions wait for each other.
 func lockTasks(ctx context.Context, tx bun.Tx, ids []int64) error {
-	_, err := tx.NewRaw("SELECT FROM tasks WHERE id = ANY(?) ORDER BY id FOR UPDATE", pgdialect.Array(ids)).Exec(ctx)
+	_, err := tx.NewRaw("SELECT FROM tasks WHERE id = ANY(?) ORDER BY id FOR UPDATE", postgres.ArrayArg(ids)).Exec(ctx)
 	return err
 }
 
@@ -344,7 +344,7 @@ func (s store) updateTask(ctx context.Context, t *task, moves bool) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(t).
 			Column("title", "description", "status", "priority", "labels", "assignee_id", "parent_id", "due_date", "completed_at").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", t.ID, t.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at"))
 		return write.Changed(t.proto(), t.event("updated")), err
 	})
@@ -423,7 +423,7 @@ func (s store) moveTask(ctx context.Context, t *task, m move, statusChanged bool
 		err = write.Row(ctx, tx.NewUpdate().Model(t).
 			Column("position", "status", "completed_at").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", t.ID, t.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at"))
 		return write.Changed(t.proto(), t.event("moved")), err
 	})
@@ -442,7 +442,7 @@ func (s store) removeTask(ctx context.Context, t *task) error {
 	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		err := write.Row(ctx, tx.NewUpdate().Model(t).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", t.ID, t.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at, deleted_at"))
 		return write.Changed(&emptypb.Empty{}, t.event("deleted")), err
 	})
@@ -453,7 +453,7 @@ func (s store) restoreTask(ctx context.Context, t *task) error {
 	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		err := write.Row(ctx, tx.NewUpdate().Model(t).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
-			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", t.ID, t.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at"))
 		t.DeletedAt = time.Time{}
 		return write.Changed(t.proto(), t.event("restored")), err
@@ -483,7 +483,7 @@ func (s store) comment(ctx context.Context, id int64) (*comment, error) {
 // commentOrTrash gives one comment, whether or not it is deleted, on a task that is not.
 func (s store) commentOrTrash(ctx context.Context, id int64) (*comment, error) {
 	c := new(comment)
-	err := s.commentsOrTrash().Model(c).Where("c.id = ?", id).Scan(ctx)
+	err := s.commentsOrTrash().Model(c).Where("c.id = ?", postgres.Arg(id)).Scan(ctx)
 	return c, postgres.Error(err, "comment")
 }
 
@@ -491,12 +491,12 @@ func (s store) commentOrTrash(ctx context.Context, id int64) (*comment, error) {
 // own, and everybody's in the projects that the user moderates.
 func (s store) deletedComments(ctx context.Context, f trashFilter, q *page.Query[*comment]) (page.Page[*comment], error) {
 	sel := s.commentsOrTrash().Where("c.deleted_at IS NOT NULL").
-		Where("(c.author_id = ? OR c.project_id = ANY(?))", f.userID, pgdialect.Array(f.moderated))
+		Where("(c.author_id = ? OR c.project_id = ANY(?))", postgres.Arg(f.userID), postgres.ArrayArg(f.moderated))
 	if f.taskID != 0 {
-		sel = sel.Where("c.task_id = ?", f.taskID)
+		sel = sel.Where("c.task_id = ?", postgres.Arg(f.taskID))
 	}
 	if f.authorID != 0 {
-		sel = sel.Where("c.author_id = ?", f.authorID)
+		sel = sel.Where("c.author_id = ?", postgres.Arg(f.authorID))
 	}
 	p, err := q.SelectAcross(ctx, s.db, sel, "project_id", f.projects)
 	return p, postgres.Error(err, "comment")
@@ -511,7 +511,7 @@ type trashFilter struct {
 // commentsAmong gives the comments among the ids.
 func (s store) commentsAmong(ctx context.Context, ids []int64) ([]*comment, error) {
 	var comments []*comment
-	err := s.comments().Model(&comments).Where("c.id = ANY(?)", pgdialect.Array(ids)).Scan(ctx)
+	err := s.comments().Model(&comments).Where("c.id = ANY(?)", postgres.ArrayArg(ids)).Scan(ctx)
 	return comments, postgres.Error(err, "comment")
 }
 
@@ -520,7 +520,7 @@ func (s store) listComments(ctx context.Context, projectIDs []int64, authorID in
 ) (page.Page[*comment], error) {
 	sel := s.comments()
 	if authorID != 0 {
-		sel = sel.Where("c.author_id = ?", authorID)
+		sel = sel.Where("c.author_id = ?", postgres.Arg(authorID))
 	}
 	p, err := q.SelectAcross(ctx, s.db, sel, "project_id", projectIDs)
 	return p, postgres.Error(err, "comment")
@@ -540,12 +540,12 @@ func (s store) commentsOf(ctx context.Context, taskIDs []int64, authorID int64, 
 	of := s.db.NewSelect().Model(&rows).
 		Where("c.project_id = t.project_id AND c.task_id = t.id AND c.deleted_at IS NULL")
 	if authorID != 0 {
-		of = of.Where("c.author_id = ?", authorID)
+		of = of.Where("c.author_id = ?", postgres.Arg(authorID))
 	}
 	sel := s.db.NewSelect().TableExpr("tasks AS t").
 		Join("LEFT JOIN LATERAL (?) AS c ON true", q.Keyset(of.Clone())).
 		ColumnExpr("c.*, t.id AS task_id, t.project_id").
-		Where("t.id = ANY(?) AND t.deleted_at IS NULL", pgdialect.Array(taskIDs))
+		Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(taskIDs))
 	if q.Counts() {
 		sel = sel.ColumnExpr("(?) AS total", of.Clone().ColumnExpr("count(*)"))
 	}
@@ -603,7 +603,7 @@ func (s store) createComment(ctx context.Context, c *comment) error {
 func holdTask(ctx context.Context, tx bun.Tx, c *comment) error {
 	t := new(task)
 	err := tx.NewSelect().Model(t).Column("creator_id", "assignee_id").
-		Where("t.id = ? AND t.deleted_at IS NULL", c.TaskID).For("SHARE").Scan(ctx)
+		Where("t.id = ? AND t.deleted_at IS NULL", postgres.Arg(c.TaskID)).For("SHARE").Scan(ctx)
 	c.concerns = append(given(t.AssigneeID), t.CreatorID)
 	return postgres.Error(err, "task")
 }
@@ -614,7 +614,7 @@ func (s store) updateComment(ctx context.Context, c *comment) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(c).
 			Column("body").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", c.ID, c.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at"))
 		return write.Changed(c.proto(), c.event("updated")), err
 	})
@@ -625,7 +625,7 @@ func (s store) removeComment(ctx context.Context, c *comment) error {
 	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
 		err := write.Row(ctx, tx.NewUpdate().Model(c).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", c.ID, c.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at, deleted_at"))
 		return write.Changed(&emptypb.Empty{}, c.event("deleted")), err
 	})
@@ -640,7 +640,7 @@ func (s store) restoreComment(ctx context.Context, c *comment) error {
 		}
 		err := write.Row(ctx, tx.NewUpdate().Model(c).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
-			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", c.ID, c.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at"))
 		c.DeletedAt = time.Time{}
 		return write.Changed(c.proto(), c.event("restored")), err

@@ -30,7 +30,7 @@ func (s store) live() *bun.SelectQuery { return s.db.NewSelect().Where("u.delete
 // get gives one user.
 func (s store) get(ctx context.Context, id int64) (*user, error) {
 	u := new(user)
-	err := s.live().Model(u).Where("u.id = ?", id).Scan(ctx)
+	err := s.live().Model(u).Where("u.id = ?", postgres.Arg(id)).Scan(ctx)
 	return u, postgres.Error(err, "user")
 }
 
@@ -44,7 +44,7 @@ func (s store) getByEmail(ctx context.Context, email string) (*user, error) {
 // batchGet gives the users among the ids that exist.
 func (s store) batchGet(ctx context.Context, ids []int64) ([]*user, error) {
 	var users []*user
-	err := s.live().Model(&users).Where("u.id = ANY(?)", pgdialect.Array(ids)).Scan(ctx)
+	err := s.live().Model(&users).Where("u.id = ANY(?)", postgres.ArrayArg(ids)).Scan(ctx)
 	return users, postgres.Error(err, "user")
 }
 
@@ -59,10 +59,10 @@ type userFilter struct {
 func (s store) list(ctx context.Context, f userFilter, q *page.Query[*user]) (page.Page[*user], error) {
 	sel := page.Search(s.live().ColumnExpr("?TableColumns"), f.search)
 	if f.active != nil {
-		sel = sel.Where("u.active = ?", *f.active)
+		sel = sel.Where("u.active = ?", postgres.Arg(*f.active))
 	}
 	if f.role != 0 {
-		sel = sel.Where("u.role = ?", f.role)
+		sel = sel.Where("u.role = ?", postgres.Arg(f.role))
 	}
 	p, err := q.Select(ctx, sel)
 	return p, postgres.Error(err, "user")
@@ -88,7 +88,7 @@ func (s store) update(ctx context.Context, u *user, resigns bool, out signOut, h
 		err := write.Row(ctx, tx.NewUpdate().Model(u).
 			Column("name", "email", "role", "active", "password_hash").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", u.ID, u.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
 			Returning("version, updated_at"))
 		if err != nil {
 			return write.Change{}, err
@@ -109,7 +109,7 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 		}
 		err := write.Row(ctx, tx.NewUpdate().Model(u).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", u.ID, u.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
 			Returning("version, updated_at"))
 		if err != nil {
 			return write.Change{}, err
@@ -141,7 +141,7 @@ func (s store) changePassword(ctx context.Context, u *user, out signOut) error {
 		err := write.Row(ctx, tx.NewUpdate().Model(u).
 			Column("password_hash").
 			Set("version = version + 1, updated_at = now()").
-			Where("id = ? AND version = ? AND deleted_at IS NULL", u.ID, u.Version).
+			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
 			Returning("version, updated_at"))
 		if err != nil {
 			return write.Change{}, err
@@ -155,8 +155,8 @@ func (s store) changePassword(ctx context.Context, u *user, out signOut) error {
 // else that changes nothing: there is no new version and no event.
 func (s store) rehash(ctx context.Context, u *user, hash string) error {
 	err := write.Row(ctx, s.db.NewUpdate().Model((*user)(nil)).
-		Set("password_hash = ?", hash).
-		Where("u.id = ? AND u.password_hash = ? AND u.deleted_at IS NULL", u.ID, u.PasswordHash))
+		Set("password_hash = ?", postgres.Arg(hash)).
+		Where("u.id = ? AND u.password_hash = ? AND u.deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.PasswordHash)))
 	if err == nil {
 		u.PasswordHash = hash
 	}
@@ -264,7 +264,7 @@ func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) (ended []ev
 	all := &token{UserID: userID}
 	res, err := tx.NewUpdate().Model((*token)(nil)).
 		Set("version = version + 1, revoked_at = clock_timestamp()").
-		Where("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > now()", userID).Exec(ctx)
+		Where("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > now()", postgres.Arg(userID)).Exec(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -385,7 +385,7 @@ func (s store) endToken(ctx context.Context, userID, id int64) error {
 		t := &token{ID: id, UserID: userID, Version: 2} // a token is revoked once
 		res, err := tx.NewUpdate().Model(t).
 			Set("version = version + 1, revoked_at = clock_timestamp()").
-			Where("id = ? AND user_id = ? AND revoked_at IS NULL AND expires_at > now()", id, userID).Exec(ctx)
+			Where("id = ? AND user_id = ? AND revoked_at IS NULL AND expires_at > now()", postgres.Arg(id), postgres.Arg(userID)).Exec(ctx)
 		if err != nil {
 			return write.Change{}, err
 		}
@@ -517,7 +517,7 @@ func (s store) useLink(ctx context.Context, what purpose, hash []byte, decide fu
 
 // listEvents gives one page of the audit trail, of one user or, for 0, of all.
 func (s store) listEvents(ctx context.Context, userID int64, types []string, q *page.Query[*event]) (page.Page[*event], error) {
-	sel := s.db.NewSelect().Where("e.type = ANY(?)", pgdialect.Array(types))
+	sel := s.db.NewSelect().Where("e.type = ANY(?)", postgres.Literal(pgdialect.Array(types)))
 	if userID != 0 {
 		sel = sel.Where("e.subject_id = ? AND e.type <> 'user.updated'", userID)
 	}

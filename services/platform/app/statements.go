@@ -124,6 +124,8 @@ func withoutValues(text string) string {
 		case c == '\'':
 			i = endOfString(text, i)
 			out.WriteByte('?')
+		case strings.HasPrefix(text[i:], "/*"):
+			i = endOfComment(text, i)
 		case isDigit(c):
 			for i < len(text) && (isDigit(text[i]) || text[i] == '.' || text[i] == 'e') {
 				i++
@@ -151,6 +153,14 @@ func endOfString(text string, i int) int {
 			}
 			return i + 1
 		}
+	}
+	return len(text)
+}
+
+// endOfComment gives the index behind the comment that begins at i.
+func endOfComment(text string, i int) int {
+	if n := strings.Index(text[i:], "*/"); n >= 0 {
+		return i + n + len("*/")
 	}
 	return len(text)
 }

@@ -147,7 +147,8 @@ var errDone = errors.New("the write of this idempotency key is done")
 func (w *write) replay(ctx context.Context, db bun.IDB) (proto.Message, error) {
 	var r row
 	err := db.NewSelect().Model(&r).Column("fingerprint", "answer").
-		Where("caller_id = ? AND key = ? AND created_at > ?", w.callerID, w.key, time.Now().Add(-Kept)).
+		Where("caller_id = ? AND key = ? AND created_at > ?",
+			postgres.Arg(w.callerID), postgres.Arg(w.key), postgres.Arg(time.Now().Add(-Kept))).
 		Scan(ctx)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -181,7 +182,8 @@ func Begin(ctx context.Context, tx bun.Tx) error {
 	var claimed, done bool
 	err := tx.NewRaw(`SELECT pg_try_advisory_xact_lock(hashtextextended(?, ?)),
 		EXISTS (SELECT FROM idempotency_keys WHERE caller_id = ? AND key = ? AND created_at > ?)`,
-		w.key, w.callerID, w.callerID, w.key, time.Now().Add(-Kept)).Scan(ctx, &claimed, &done)
+		postgres.Arg(w.key), postgres.Arg(w.callerID), postgres.Arg(w.callerID), postgres.Arg(w.key),
+		postgres.Arg(time.Now().Add(-Kept))).Scan(ctx, &claimed, &done)
 	switch {
 	case err != nil:
 		return fmt.Errorf("claim an idempotency key: %w", err)
@@ -214,7 +216,7 @@ func Store(ctx context.Context, tx bun.Tx, answer proto.Message) error {
 		Model(&row{CallerID: w.callerID, Key: w.key, Fingerprint: w.fingerprint, Answer: b}).
 		On("CONFLICT (caller_id, key) DO UPDATE").
 		Set("fingerprint = EXCLUDED.fingerprint, answer = EXCLUDED.answer, created_at = now()").
-		Where("?TableAlias.created_at <= ?", time.Now().Add(-Kept)).
+		Where("?TableAlias.created_at <= ?", postgres.Arg(time.Now().Add(-Kept))).
 		Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store an answer: %w", err)

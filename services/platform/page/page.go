@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/postgres"
 )
 
 // The bounds of a page's size.
@@ -187,7 +187,7 @@ func (q *Query[T]) SelectAcross(ctx context.Context, db bun.IDB, s *bun.SelectQu
 ) (Page[T], error) {
 	alias := tableAlias[T](db)
 	if len(keys) == 1 {
-		return q.Select(ctx, s.Where("?.? = ?", alias, bun.Safe(column), keys[0]))
+		return q.Select(ctx, s.Where("?.? = ?", alias, bun.Safe(column), postgres.Arg(keys[0])))
 	}
 	var rows []T
 	s = s.Model(&rows)
@@ -197,7 +197,7 @@ func (q *Query[T]) SelectAcross(ctx context.Context, db bun.IDB, s *bun.SelectQu
 	}
 	page := q.Cut(rows)
 	if q.count {
-		n, err := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), pgdialect.Array(keys)).Count(ctx)
+		n, err := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), postgres.ArrayArg(keys)).Count(ctx)
 		if err != nil {
 			return Page[T]{}, fmt.Errorf("count across: %w", err)
 		}
@@ -209,7 +209,7 @@ func (q *Query[T]) SelectAcross(ctx context.Context, db bun.IDB, s *bun.SelectQu
 // each selects a page of each list, one after the other.
 func (q *Query[T]) each(db bun.IDB, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64) *bun.SelectQuery {
 	list := q.Keyset(s.Clone().Where("?.? = each.key", alias, bun.Safe(column)))
-	return db.NewSelect().TableExpr("unnest(?::bigint[]) AS each(key)", pgdialect.Array(keys)).
+	return db.NewSelect().TableExpr("unnest(?::bigint[]) AS each(key)", postgres.ArrayArg(keys)).
 		Join("CROSS JOIN LATERAL (?) AS ?", list, alias).ColumnExpr("?.*", alias)
 }
 
@@ -223,7 +223,7 @@ func (q *Query[T]) totals(ctx context.Context, db bun.IDB, s *bun.SelectQuery, a
 		return nil, nil //nolint:nilnil // nobody asked
 	}
 	var counts []struct{ Key, N int64 }
-	all := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), pgdialect.Array(keys))
+	all := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), postgres.ArrayArg(keys))
 	err := db.NewSelect().ColumnExpr("?.? AS key, count(*) AS n", alias, bun.Safe(column)).
 		TableExpr("(?) AS ?", all, alias).GroupExpr("1").Scan(ctx, &counts)
 	if err != nil {
@@ -286,17 +286,17 @@ func (q *Query[T]) where(s *bun.SelectQuery, key []any, ahead bool) *bun.SelectQ
 		for _, t := range q.by {
 			exprs = append(exprs, t.Expr)
 		}
-		return s.Where("(?) ? (?)", bun.Safe(strings.Join(exprs, ", ")), op(first), bun.Tuple(key))
+		return s.Where("(?) ? (?)", bun.Safe(strings.Join(exprs, ", ")), op(first), postgres.TupleArg(key))
 	}
 	// Mixed directions: the first term alone bounds the index range, the rest decides within it.
-	s = s.Where("? ? ?", bun.Safe(first.Expr), op(first)+"=", key[0])
+	s = s.Where("? ? ?", bun.Safe(first.Expr), op(first)+"=", postgres.Arg(key[0]))
 	return s.WhereGroup(" AND ", func(s *bun.SelectQuery) *bun.SelectQuery {
 		for i, t := range q.by {
 			s = s.WhereGroup(" OR ", func(s *bun.SelectQuery) *bun.SelectQuery {
 				for j, equal := range q.by[:i] {
-					s = s.Where("? = ?", bun.Safe(equal.Expr), key[j])
+					s = s.Where("? = ?", bun.Safe(equal.Expr), postgres.Arg(key[j]))
 				}
-				return s.Where("? ? ?", bun.Safe(t.Expr), op(t), key[i])
+				return s.Where("? ? ?", bun.Safe(t.Expr), op(t), postgres.Arg(key[i]))
 			})
 		}
 		return s

@@ -41,6 +41,6 @@ func Search(s *bun.SelectQuery, search string) *bun.SelectQuery {
 		ModelTableExpr(`(SELECT *, ((ts_rank(search, to_tsquery('simple', ?0), ?2) +
 			ts_rank(search, to_tsquery('simple', ?1), ?2) * ?3) * 1000000)::bigint AS relevance FROM ?TableName) AS ?TableAlias`,
 			prefixes, words, byLength, whole).
-		Where("?TableAlias.search @@ to_tsquery('simple', ?)", prefixes).
+		Where("?TableAlias.search @@ to_tsquery('simple', ?)", postgres.Literal(prefixes)).
 		ColumnExpr("?TableAlias.relevance")
 }

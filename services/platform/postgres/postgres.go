@@ -3,6 +3,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -109,7 +110,7 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL is not a Postgres URL: %w", err)
 	}
-	// bun writes the arguments into the text, so that no two statements are alike: preparing them would be waste.
+	// What has no native arguments (native.go) is seldom the same twice: preparing it would be waste.
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	c.ConnConfig.ConnectTimeout = connectTimeout
 	c.MaxConns = cfg.MaxConns
@@ -124,7 +125,9 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	db := bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())
+	pooled := sql.OpenDB(newConnector(pool))
+	pooled.SetMaxIdleConns(0) // the pool keeps them
+	db := bun.NewDB(pooled, newDialect())
 	for _, h := range hooks {
 		db = db.WithQueryHook(h)
 		if o, ok := h.(poolObserver); ok {

@@ -20,12 +20,12 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-func empty(t *testing.T) string {
+func empty(t testing.TB) string {
 	t.Helper()
 	return pgtest.Open(t, "empty", func(context.Context, string) error { return nil })
 }
 
-func open(t *testing.T, url string) *postgres.DB {
+func open(t testing.TB, url string) *postgres.DB {
 	t.Helper()
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4})
 	if err != nil {
