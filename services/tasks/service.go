@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/write"
@@ -30,6 +31,8 @@ type service struct {
 
 	store    store
 	projects accessGetter
+	versions *cache.Answers // of the callers' access
+	own      *cache.Remembered[accessOf, access]
 }
 
 // GetTask gives one task that the caller may read.

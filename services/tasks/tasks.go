@@ -77,15 +77,24 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		keys, err := users.GetKeys(ctx, &usersv1.GetKeysRequest{})
 		return keys.GetJwks(), err
 	}), ended)
-	projects := projectsv1.NewProjectsServiceClient(projectsConn)
+	versions, err := cache.NewAnswers(redis, []string{"projects"}, 0, env.Log, env.MeterProvider())
+	if err != nil {
+		return err
+	}
+	s := &service{
+		store: store{&write.DB{DB: db, Cache: writer}}, projects: projectsv1.NewProjectsServiceClient(projectsConn),
+		versions: versions,
+	}
+	s.own = cache.Remember(maxOwn, func(ctx context.Context, _ accessOf) (access, error) { return s.listAccess(ctx) })
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
-		Register: func(s *grpc.Server) {
-			tasksv1.RegisterTasksServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, projects: projects})
+		Register: func(srv *grpc.Server) {
+			tasksv1.RegisterTasksServiceServer(srv, s)
 		},
 		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
+			versions.Run,
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
 			func(ctx context.Context) { cache.Keep(ctx, "tasks", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },

@@ -31,6 +31,9 @@ import (
 const (
 	// callTimeout bounds a call whose caller set no deadline.
 	callTimeout = 15 * time.Second
+	// streamWorkers answer calls, and keep the stacks that they have grown: a new goroutine grows one anew for each call.
+	// When all are busy, calls get goroutines of their own.
+	streamWorkers = 32
 	// maxMessage bounds a request or answer, in bytes.
 	maxMessage = 8 << 20
 	// Connections end now and then, so that what stands between us and our clients can spread them anew.
@@ -69,6 +72,7 @@ func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
 		grpc.ChainUnaryInterceptor(append(chain, g.Interceptors...)...),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(env.otelgrpc()...)),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: maxConnectionAgeGrace,
 		}),

@@ -61,7 +61,7 @@ func (a *Answers) Run(ctx context.Context) { a.watch.run(ctx) }
 // Question is something to be answered.
 type Question struct {
 	Kind string // for the metrics, such as "task"
-	Name string // the question, the same for everybody whom its answer is for
+	Name string // the question, the same for everybody whom its answer is for; "" looks for the Access only
 	// Tags are what the answer depends on. There are none where only the answer tells: then it is kept for one caller.
 	Tags []string
 	// Access is the tag of what the caller may see. Its version is read beside, and is no part of what a shared answer
@@ -102,7 +102,10 @@ func (a *Answers) Begin(q *Question) *Lookup {
 	if _, ok := a.watch.epoch(); !ok {
 		return &Lookup{q: q}
 	}
-	l := &Lookup{q: q, known: a.local.get(q.Name), tags: q.Tags}
+	l := &Lookup{q: q, tags: q.Tags}
+	if q.Name != "" {
+		l.known = a.local.get(q.Name)
+	}
 	if len(l.tags) == 0 && l.known != nil {
 		l.tags = l.known.tags
 	}
@@ -111,7 +114,7 @@ func (a *Answers) Begin(q *Question) *Lookup {
 		l.keys = append(l.keys, versionKey(t))
 	}
 	l.keys = append(l.keys, versionKey(q.Access))
-	if l.known == nil {
+	if l.known == nil && q.Name != "" {
 		l.keys = append(l.keys, answerKey(q.first(), q.Name))
 	}
 	l.groups = byNode(a.client, l.keys)
@@ -146,7 +149,7 @@ func (a *Answers) End(ctx context.Context, l *Lookup) *Look {
 		}
 	}
 	n := len(l.tags)
-	if l.known != nil || found[n+1] == "" {
+	if len(found) == n+1 || found[n+1] == "" {
 		return a.judge(ctx, l.known, l.tags, found[:n], l.q.Access, found[n])
 	}
 	known, err := decode(found[n+1])
