@@ -34,6 +34,9 @@ const (
 	// streamWorkers answer calls, and keep the stacks that they have grown: a new goroutine grows one anew for each call.
 	// When all are busy, calls get goroutines of their own.
 	streamWorkers = 32
+	// The windows of HTTP/2 flow control, in bytes, have room for the usual answers. One that grows by itself measures
+	// the network with a ping for nearly every message.
+	streamWindow, connWindow = 1 << 20, 8 << 20
 	// maxMessage bounds a request or answer, in bytes.
 	maxMessage = 8 << 20
 	// Connections end now and then, so that what stands between us and our clients can spread them anew.
@@ -73,6 +76,7 @@ func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
 		grpc.StatsHandler(otelgrpc.NewServerHandler(env.otelgrpc()...)),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: maxConnectionAgeGrace,
 		}),
@@ -198,6 +202,7 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 		grpc.WithChainUnaryInterceptor(bound, auth.Forward),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(env.otelgrpc()...)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow),
 	}
 	switch several := strings.Split(addr, ","); {
 	case len(several) > 1:

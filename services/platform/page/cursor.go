@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/trackway/trackway/services/platform/errs"
 )
@@ -32,24 +33,30 @@ const (
 
 // encode spells a row's key as a cursor: the order's name and the row's values, as JSON in base64url.
 func (q *Query[T]) encode(row T) string {
-	parts := make([]string, 1, len(q.by)+1)
-	parts[0] = q.name()
+	buf := make([]byte, 0, usualCursor)
+	buf = quote(append(buf, '['), q.name)
 	for _, t := range q.by {
-		parts = append(parts, t.Kind.format(t.Value(row)))
+		buf = quote(append(buf, ','), t.Kind.format(t.Value(row)))
 	}
-	return spell(parts)
+	return base64.RawURLEncoding.EncodeToString(append(buf, ']'))
 }
 
-func spell(parts []string) string {
-	b, err := json.Marshal(parts)
+// usualCursor is how long a cursor's JSON is, usually.
+const usualCursor = 128
+
+func quote(buf []byte, s string) []byte {
+	buf, err := jsontext.AppendQuote(buf, s)
 	if err != nil {
 		panic(fmt.Sprintf("page: %v", err)) // the values come from Postgres, which keeps only valid UTF-8
 	}
-	return base64.RawURLEncoding.EncodeToString(b)
+	return buf
 }
 
 // ByID is the cursor of a row that nobody has listed, in a list whose first field is the id, in its own order.
-func ByID(id int64) string { return spell([]string{"id", Int.format(id)}) }
+func ByID(id int64) string {
+	q := &Query[int64]{name: "id", by: []term[int64]{{Field: Field[int64]{Value: func(id int64) any { return id }}}}}
+	return q.encode(id)
+}
 
 // decode reads a cursor back. Cursors come from clients: anything that encode would not have written is refused.
 func (q *Query[T]) decode(field, cursor string) ([]any, error) {
@@ -65,7 +72,7 @@ func (q *Query[T]) decode(field, cursor string) ([]any, error) {
 		return nil, bad
 	}
 	var parts []string
-	if json.Unmarshal(b, &parts) != nil || len(parts) != len(q.by)+1 || parts[0] != q.name() {
+	if json.Unmarshal(b, &parts) != nil || len(parts) != len(q.by)+1 || parts[0] != q.name {
 		return nil, bad
 	}
 	key := make([]any, len(q.by))

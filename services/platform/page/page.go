@@ -58,7 +58,8 @@ type List[T any] []Field[T]
 // Query is a checked Request.
 type Query[T any] struct {
 	by            []term[T]
-	after, before []any // the key to start behind and to end before; nil is open
+	name          string // of the order: a cursor is only read in the order that it was made for
+	after, before []any  // the key to start behind and to end before; nil is open
 	size          int
 	backward      bool
 	count         bool
@@ -83,6 +84,11 @@ func (l List[T]) Query(req Request) (*Query[T], error) {
 	if q.by, err = l.terms(req.GetOrderBy()); err != nil {
 		return nil, err
 	}
+	names := make([]string, 0, len(q.by))
+	for _, t := range q.by {
+		names = append(names, t.String())
+	}
+	q.name = strings.Join(names, ",")
 	if q.after, err = q.decode("after", req.GetAfter()); err != nil {
 		return nil, err
 	}
@@ -326,9 +332,4 @@ func (t term[T]) String() string {
 		return "-" + t.Name
 	}
 	return t.Name
-}
-
-// name identifies the order, so that a cursor is only read in the order it was made for.
-func (q *Query[T]) name() string {
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint(q.by), " ", ","), "[]")
 }

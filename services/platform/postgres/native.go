@@ -144,8 +144,7 @@ func prepared(query string, args []driver.NamedValue) (string, []driver.NamedVal
 // lift takes the marked literals out of a statement. The values are texts, or nil for NULL, which Postgres reads as what
 // stands in their place, as it does with literals. It is not ok when there is none, or one that can not be read.
 func lift(query string) (text string, values []any, ok bool) {
-	at := strings.Index(query, argument)
-	if at < 0 || strings.Count(query, argument) > maxArguments {
+	if !strings.Contains(query, argument) || strings.Count(query, argument) > maxArguments {
 		return "", nil, false
 	}
 	var out strings.Builder

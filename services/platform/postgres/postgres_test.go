@@ -20,20 +20,20 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-func empty(t testing.TB) string {
-	t.Helper()
-	return pgtest.Open(t, "empty", func(context.Context, string) error { return nil })
+func empty(tb testing.TB) string {
+	tb.Helper()
+	return pgtest.Open(tb, "empty", func(context.Context, string) error { return nil })
 }
 
-func open(t testing.TB, url string) *postgres.DB {
-	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4})
+func open(tb testing.TB, url string) *postgres.DB {
+	tb.Helper()
+	db, err := postgres.Open(tb.Context(), postgres.Config{URL: url, MaxConns: 4})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return db
