@@ -20,20 +20,20 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-func empty(tb testing.TB) string {
-	tb.Helper()
-	return pgtest.Open(tb, "empty", func(context.Context, string) error { return nil })
+func empty(t *testing.T) string {
+	t.Helper()
+	return pgtest.Open(t, "empty", func(context.Context, string) error { return nil })
 }
 
-func open(tb testing.TB, url string) *postgres.DB {
-	tb.Helper()
-	db, err := postgres.Open(tb.Context(), postgres.Config{URL: url, MaxConns: 4})
+func open(t *testing.T, url string) *postgres.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4})
 	if err != nil {
-		tb.Fatal(err)
+		t.Fatal(err)
 	}
-	tb.Cleanup(func() {
+	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			tb.Error(err)
+			t.Error(err)
 		}
 	})
 	return db
