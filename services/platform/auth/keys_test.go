@@ -11,6 +11,12 @@ import (
 	"github.com/trackway/trackway/services/platform/errs"
 )
 
+// What package remote promises: the least time between two fetches, and the most that one takes.
+const (
+	keysPause    = 2 * time.Second
+	fetchTimeout = 5 * time.Second
+)
+
 // source is where keys are fetched from.
 type source struct {
 	issuer *Issuer
@@ -33,8 +39,8 @@ func (s *source) fetch(ctx context.Context) ([]byte, error) {
 	return s.issuer.JWKS()
 }
 
-// remote gives keys that come from a source, and the id of the one that is there.
-func remote(t *testing.T) (*source, *RemoteKeys, string) {
+// origin gives keys that come from a source, and the id of the one that is there.
+func origin(t *testing.T) (*source, *RemoteKeys, string) {
 	t.Helper()
 	i, _ := issuing(t, time.Minute)
 	s := &source{issuer: i}
@@ -59,7 +65,7 @@ func (s *source) expect(t *testing.T, want int) {
 func TestMadeUpKeyIDsCauseNoLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, r, id := remote(t)
+		s, r, id := origin(t)
 		expect(t, "the first key", r, id, "")
 		for range 100 {
 			expect(t, "a made-up key", r, "made up", errs.Unauthenticated)
@@ -76,7 +82,7 @@ func TestMadeUpKeyIDsCauseNoLoad(t *testing.T) {
 		<-time.After(keysPause)
 		expect(t, "a new key", r, i.keys[0].id, "")
 		s.expect(t, 3)
-		<-time.After(keysAge - 1)
+		<-time.After(KeysAge - 1)
 		expect(t, "the key", r, id, "")
 		s.expect(t, 3)
 	})
@@ -85,10 +91,10 @@ func TestMadeUpKeyIDsCauseNoLoad(t *testing.T) {
 func TestAKeyTakenOutOfUseIsForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, r, id := remote(t)
+		s, r, id := origin(t)
 		expect(t, "the key", r, id, "")
 		s.issuer, _ = issuing(t, time.Minute)
-		<-time.After(keysAge)
+		<-time.After(KeysAge)
 		expect(t, "the key out of use", r, id, errs.Unauthenticated)
 		expect(t, "the key that follows it", r, s.issuer.keys[0].id, "")
 		s.expect(t, 2)
@@ -98,14 +104,14 @@ func TestAKeyTakenOutOfUseIsForgotten(t *testing.T) {
 func TestKnownKeysOutliveTheirSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, r, id := remote(t)
+		s, r, id := origin(t)
 		s.err = errors.New("down")
 		expect(t, "nothing known", r, id, errs.Unavailable)
 		s.err = nil
 		<-time.After(1)
 		expect(t, "back again", r, id, "")
 		s.err = errors.New("down")
-		<-time.After(10 * keysAge)
+		<-time.After(10 * KeysAge)
 		expect(t, "a known key", r, id, "")
 		for range 3 { // nobody can say now whether there is such a key
 			expect(t, "an unknown key", r, "unknown", errs.Unavailable)
@@ -117,7 +123,7 @@ func TestKnownKeysOutliveTheirSource(t *testing.T) {
 func TestWhoeverWaitsForKeysWaitsForOneFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, r, id := remote(t)
+		s, r, id := origin(t)
 		ask := func(id string, want errs.Code) time.Duration {
 			begin := time.Now()
 			var wg sync.WaitGroup
