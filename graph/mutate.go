@@ -111,7 +111,8 @@ func mutate[Req any, Res proto.Message](
 func (r *mutationResolver) admit(ctx context.Context) error {
 	switch name := graphql.GetFieldContext(ctx).Field.Name; {
 	case slices.Contains([]string{
-		"register", "login", "refreshTokens", "requestPasswordReset", "resetPassword", "confirmEmailChange",
+		"register", "login", "refreshTokens", "requestPasswordReset", "resetPassword", "confirmEmailChange", "exchangeCode",
+		"exchangeIdToken",
 	}, name):
 		if r.cfg.SignIn != nil {
 			return r.cfg.SignIn(ctx)

@@ -31,6 +31,26 @@ func (r *mutationResolver) Login(ctx context.Context, input generated.LoginInput
 	}, err
 }
 
+// ExchangeCode is the resolver for the exchangeCode field.
+func (r *mutationResolver) ExchangeCode(ctx context.Context, input generated.ExchangeCodeInput) (*generated.ExchangeCodePayload, error) {
+	tokens, failed, err := mutate(ctx, r, nil, &form{}, &usersv1.ExchangeCodeRequest{
+		Code: input.Code, CodeVerifier: input.CodeVerifier,
+	}, r.cfg.Users.ExchangeCode)
+	return &generated.ExchangeCodePayload{
+		Tokens: tokenPair(tokens), User: tokens.GetUser(), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
+// ExchangeIDToken is the resolver for the exchangeIdToken field.
+func (r *mutationResolver) ExchangeIDToken(ctx context.Context, input generated.ExchangeIDTokenInput) (*generated.ExchangeIDTokenPayload, error) {
+	tokens, failed, err := mutate(ctx, r, nil, &form{}, &usersv1.ExchangeIdTokenRequest{
+		IdToken: input.IDToken, Nonce: input.Nonce,
+	}, r.cfg.Users.ExchangeIdToken)
+	return &generated.ExchangeIDTokenPayload{
+		Tokens: tokenPair(tokens), User: tokens.GetUser(), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
+}
+
 // CreateUser is the resolver for the createUser field.
 func (r *mutationResolver) CreateUser(ctx context.Context, input generated.CreateUserInput) (*generated.CreateUserPayload, error) {
 	user, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &usersv1.CreateUserRequest{

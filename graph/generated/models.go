@@ -464,6 +464,50 @@ type EndSessionsPayload struct {
 	ClientMutationID *string `json:"clientMutationId,omitempty"`
 }
 
+// What a sign-in in the browser ended with.
+type ExchangeCodeInput struct {
+	// What follows #code= in the address that the browser was sent to.
+	Code string `json:"code"`
+	// What code_challenge was the SHA-256 of (RFC 7636); 43 to 128 characters.
+	CodeVerifier string `json:"codeVerifier"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The tokens of a sign-in.
+type ExchangeCodePayload struct {
+	// The tokens; null when the input was not acceptable.
+	Tokens *Tokens `json:"tokens,omitempty"`
+	// Who signed in.
+	User *usersv1.User `json:"user,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// What an app got from the external provider by itself.
+type ExchangeIDTokenInput struct {
+	// The provider's ID token: a JWT that is for one of the clients that this installation allows.
+	IDToken string `json:"idToken"`
+	// The nonce that the app asked for the token with, made at random for it; 16 to 200 characters.
+	Nonce string `json:"nonce"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
+// The tokens of a sign-in.
+type ExchangeIDTokenPayload struct {
+	// The tokens; null when the input was not acceptable.
+	Tokens *Tokens `json:"tokens,omitempty"`
+	// Who signed in.
+	User *usersv1.User `json:"user,omitempty"`
+	// What is wrong with the input; empty when the change was made.
+	UserErrors []*UserError `json:"userErrors"`
+	// Given back as it came, for clients that pair answers with requests by it.
+	ClientMutationID *string `json:"clientMutationId,omitempty"`
+}
+
 // Who signs in.
 type LoginInput struct {
 	// The e-mail address.

@@ -80,6 +80,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("DeleteUserInput", ec.unmarshalInputDeleteUserInput),
 			graphql.NewInputUnmarshaler("EndSessionInput", ec.unmarshalInputEndSessionInput),
 			graphql.NewInputUnmarshaler("EndSessionsInput", ec.unmarshalInputEndSessionsInput),
+			graphql.NewInputUnmarshaler("ExchangeCodeInput", ec.unmarshalInputExchangeCodeInput),
+			graphql.NewInputUnmarshaler("ExchangeIdTokenInput", ec.unmarshalInputExchangeIdTokenInput),
 			graphql.NewInputUnmarshaler("LoginInput", ec.unmarshalInputLoginInput),
 			graphql.NewInputUnmarshaler("LogoutInput", ec.unmarshalInputLogoutInput),
 			graphql.NewInputUnmarshaler("MemberFilter", ec.unmarshalInputMemberFilter),
@@ -2258,6 +2260,16 @@ extend type Mutation {
     "What to do."
     input: LoginInput!
   ): LoginPayload
+  "Ends a sign-in with the external provider in the browser, which REST's /api/auth/oidc/start/ begins, by the code that it ended with. Needs no token. The code works once, within a minute."
+  exchangeCode(
+    "What to do."
+    input: ExchangeCodeInput!
+  ): ExchangeCodePayload
+  "Exchanges an ID token that an app got from the external provider for tokens. Needs no token. Each works once."
+  exchangeIdToken(
+    "What to do."
+    input: ExchangeIdTokenInput!
+  ): ExchangeIdTokenPayload
   "Makes an account for someone else. Administrators only."
   createUser(
     "What to do."
@@ -2329,6 +2341,50 @@ input LoginInput {
 
 "The tokens of a sign-in."
 type LoginPayload {
+  "The tokens; null when the input was not acceptable."
+  tokens: Tokens
+  "Who signed in."
+  user: User
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What a sign-in in the browser ended with."
+input ExchangeCodeInput {
+  "What follows #code= in the address that the browser was sent to."
+  code: String!
+  "What code_challenge was the SHA-256 of (RFC 7636); 43 to 128 characters."
+  codeVerifier: String!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The tokens of a sign-in."
+type ExchangeCodePayload {
+  "The tokens; null when the input was not acceptable."
+  tokens: Tokens
+  "Who signed in."
+  user: User
+  "What is wrong with the input; empty when the change was made."
+  userErrors: [UserError!]!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"What an app got from the external provider by itself."
+input ExchangeIdTokenInput {
+  "The provider's ID token: a JWT that is for one of the clients that this installation allows."
+  idToken: String!
+  "The nonce that the app asked for the token with, made at random for it; 16 to 200 characters."
+  nonce: String!
+  "Given back as it came, for clients that pair answers with requests by it."
+  clientMutationId: String
+}
+
+"The tokens of a sign-in."
+type ExchangeIdTokenPayload {
   "The tokens; null when the input was not acceptable."
   tokens: Tokens
   "Who signed in."
@@ -2804,6 +2860,34 @@ func (ec *executionContext) childFields_EndSessionsPayload(ctx context.Context, 
 		return ec.fieldContext_EndSessionsPayload_clientMutationId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type EndSessionsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ExchangeCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tokens":
+		return ec.fieldContext_ExchangeCodePayload_tokens(ctx, field)
+	case "user":
+		return ec.fieldContext_ExchangeCodePayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ExchangeCodePayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_ExchangeCodePayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExchangeCodePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ExchangeIdTokenPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tokens":
+		return ec.fieldContext_ExchangeIdTokenPayload_tokens(ctx, field)
+	case "user":
+		return ec.fieldContext_ExchangeIdTokenPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ExchangeIdTokenPayload_userErrors(ctx, field)
+	case "clientMutationId":
+		return ec.fieldContext_ExchangeIdTokenPayload_clientMutationId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExchangeIdTokenPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Invitation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

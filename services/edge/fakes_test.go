@@ -130,7 +130,8 @@ func newWorld(tb testing.TB, changes ...func(*Config)) *world {
 		usersv1.UsersService_Register_FullMethodName, usersv1.UsersService_RefreshTokens_FullMethodName,
 		usersv1.UsersService_ListRevocations_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
 		usersv1.UsersService_RequestPasswordReset_FullMethodName, usersv1.UsersService_ResetPassword_FullMethodName,
-		usersv1.UsersService_ConfirmEmailChange_FullMethodName)
+		usersv1.UsersService_ConfirmEmailChange_FullMethodName, usersv1.UsersService_BeginProviderSignIn_FullMethodName, usersv1.UsersService_FinishProviderSignIn_FullMethodName,
+		usersv1.UsersService_ExchangeCode_FullMethodName, usersv1.UsersService_ExchangeIdToken_FullMethodName)
 	w.Fake(tb, "projects", func(s *grpc.Server) { projectsv1.RegisterProjectsServiceServer(s, w.fake) })
 	w.Fake(tb, "tasks", func(s *grpc.Server) { tasksv1.RegisterTasksServiceServer(s, w.fake) })
 	w.url = w.serve(changes...)
@@ -283,6 +284,14 @@ func (*services) Login(_ context.Context, req *usersv1.LoginRequest) (*usersv1.T
 	if req.GetPassword() == "wrong" {
 		return nil, errs.New(errs.Unauthenticated, "E-mail or password is wrong.")
 	}
+	return &usersv1.Tokens{AccessToken: "a.b.c", ExpiresIn: 900, RefreshToken: "r", User: fakeUser()}, nil
+}
+
+func (*services) ExchangeCode(context.Context, *usersv1.ExchangeCodeRequest) (*usersv1.Tokens, error) {
+	return &usersv1.Tokens{AccessToken: "a.b.c", ExpiresIn: 900, RefreshToken: "r", User: fakeUser()}, nil
+}
+
+func (*services) ExchangeIdToken(context.Context, *usersv1.ExchangeIdTokenRequest) (*usersv1.Tokens, error) { //nolint:revive // the contract's name
 	return &usersv1.Tokens{AccessToken: "a.b.c", ExpiresIn: 900, RefreshToken: "r", User: fakeUser()}, nil
 }
 

@@ -168,7 +168,8 @@ func TestEveryRPCHasItsScopes(t *testing.T) {
 		usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName,
 		usersv1.UsersService_GetKeys_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
 		usersv1.UsersService_RequestPasswordReset_FullMethodName, usersv1.UsersService_ResetPassword_FullMethodName,
-		usersv1.UsersService_ConfirmEmailChange_FullMethodName,
+		usersv1.UsersService_ConfirmEmailChange_FullMethodName, usersv1.UsersService_BeginProviderSignIn_FullMethodName, usersv1.UsersService_FinishProviderSignIn_FullMethodName,
+		usersv1.UsersService_ExchangeCode_FullMethodName, usersv1.UsersService_ExchangeIdToken_FullMethodName,
 	}
 	known := make(map[string]bool)
 	for _, m := range public {

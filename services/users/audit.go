@@ -18,7 +18,7 @@ import (
 func audited() []string {
 	return []string{
 		"user.created", "user.deactivated", "user.reactivated", "user.deleted", "role.changed", "password.changed", "password.reset",
-		"email.asked", "email.changed", "session.created", "session.reused", "session.revoked", "token.created", "token.revoked",
+		"password.removed", "email.asked", "email.changed", "identity.linked", "session.created", "session.reused", "session.revoked", "token.created", "token.revoked",
 	}
 }
 

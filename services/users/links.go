@@ -117,12 +117,18 @@ func (s *service) ResetPassword(ctx context.Context, req *usersv1.ResetPasswordR
 		return nil, err
 	}
 	err = s.store.useLink(ctx, setPassword, hash, func(u *user, _ *link) linkUse {
-		u.PasswordHash = password
+		// Until now nobody knew whose the address is, and so not whose the tokens are: somebody may have been there first.
+		first := !u.proved()
+		tokens := "go on working"
+		if first {
+			tokens = "have ended, too, as it is the first time that a link to this address was followed"
+		}
+		u.PasswordHash, u.ProvedEmail = password, u.Email
 		return linkUse{
-			column: "password_hash", happened: "password.reset", out: signOut{all: true, links: true},
+			columns: []string{"password_hash", "proved_email"}, happened: "password.reset", out: signOut{all: true, tokens: first, links: true},
 			tell: mail.Message{To: u.Email, Subject: "Your password was changed", Expires: time.Now().Add(24 * time.Hour), Text: fmt.Sprintf(
 				"Hello %s,\n\nthe password of your Trackway account was set anew by a link that was mailed to you, and all your "+
-					"sessions have ended. Personal access tokens go on working. If it was not you, ask an administrator for help.\n", u.Name)},
+					"sessions have ended. Personal access tokens %s. If it was not you, ask an administrator for help.\n", u.Name, tokens)},
 		}
 	})
 	if err != nil {
@@ -180,7 +186,7 @@ func (s *service) ConfirmEmailChange(ctx context.Context, req *usersv1.ConfirmEm
 		old := u.Email
 		u.Email = l.Email
 		return linkUse{
-			column: "email", happened: "email.changed", out: signOut{links: true},
+			columns: []string{"email"}, happened: "email.changed", out: signOut{links: true},
 			tell: mail.Message{To: old, Subject: "Your e-mail address was changed", Expires: time.Now().Add(24 * time.Hour), Text: fmt.Sprintf(
 				"Hello %s,\n\nthe address of your Trackway account is no longer this one. If it was not you who changed it, ask "+
 					"an administrator for help.\n", u.Name)},

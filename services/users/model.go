@@ -2,6 +2,7 @@ package users
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -27,7 +28,9 @@ type user struct {
 	Email        string
 	Role         usersv1.Role
 	Active       bool
-	PasswordHash string
+	PasswordHash string // empty is no password
+	// ProvedEmail is the address at which all that signs in was chosen by whoever reads its mail.
+	ProvedEmail string `bun:",nullzero"`
 
 	// Relevance is how well the user matches a search, where there was one.
 	Relevance int64 `bun:",scanonly"`
@@ -55,6 +58,11 @@ func (u *user) proto(c *auth.Caller) *usersv1.User {
 	}
 	return m
 }
+
+// proved reports whether all that signs in to the account was chosen by whoever reads the mail of its address: by a new
+// password that was set by a mailed link, or by a sign-in with a provider that has verified the address. Registering does
+// not tell, and neither does confirming another address, which the password of somebody else may have asked for.
+func (u *user) proved() bool { return strings.EqualFold(u.ProvedEmail, u.Email) }
 
 // security is an event of the audit trail about the user, such as "password.changed".
 func (u *user) security(typ string) events.Event {
@@ -150,6 +158,42 @@ type link struct {
 	Email     string    // where it was sent
 	CreatedAt time.Time `bun:",nullzero,default:now()"`
 	ExpiresAt time.Time
+}
+
+// identity is a row of identities: whom a subject of the provider is.
+type identity struct {
+	bun.BaseModel `bun:"table:identities,alias:i"`
+
+	Issuer    string `bun:",pk"`
+	Subject   string `bun:",pk"`
+	UserID    int64
+	CreatedAt time.Time
+}
+
+// signIn is a row of sign_ins: a browser that is on its way to the provider and back.
+type signIn struct {
+	bun.BaseModel `bun:"table:sign_ins"`
+
+	Hash        []byte `bun:",pk"` // SHA-256 of the state
+	BrowserHash []byte // of what the browser must come back with
+	Nonce       string
+	Verifier    string // of our challenge to the provider
+	Challenge   string // of the app's to us
+	RedirectURI string `bun:"redirect_uri"`
+	ExpiresAt   time.Time
+}
+
+// signInCode is a row of sign_in_codes: what the provider said, until the app asks for it.
+type signInCode struct {
+	bun.BaseModel `bun:"table:sign_in_codes"`
+
+	Hash          []byte `bun:",pk"` // SHA-256 of the code
+	Challenge     string
+	Subject       string
+	Email         string
+	EmailVerified bool
+	Name          string
+	ExpiresAt     time.Time
 }
 
 // event is a row of events, as the audit trail reads it.

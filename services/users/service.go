@@ -3,6 +3,7 @@ package users
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	netmail "net/mail"
 	"slices"
 	"strings"
@@ -41,6 +42,8 @@ type service struct {
 	refreshTTL  time.Duration
 	tokenMaxTTL time.Duration
 	mail        mail.Config
+	log         *slog.Logger
+	provider    *provider // nil without one
 }
 
 // Register makes an account for whoever asks.

@@ -56,6 +56,19 @@ func actions() []action {
 		{"Login", "sign in", "", "", "", "", func(ctx context.Context, w *world, u *usersv1.User) (proto.Message, error) {
 			return w.Login(ctx, &usersv1.LoginRequest{Email: u.GetEmail(), Password: password})
 		}},
+		// There is no provider: identities_test.go has one.
+		{"BeginProviderSignIn", "go to a provider", m, m, m, m, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.BeginProviderSignIn(ctx, &usersv1.BeginProviderSignInRequest{})
+		}},
+		{"FinishProviderSignIn", "come back from it", m, m, m, m, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.FinishProviderSignIn(ctx, &usersv1.FinishProviderSignInRequest{})
+		}},
+		{"ExchangeCode", "exchange a code", m, m, m, m, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ExchangeCode(ctx, &usersv1.ExchangeCodeRequest{})
+		}},
+		{"ExchangeIdToken", "exchange an ID token", m, m, m, m, func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
+			return w.ExchangeIdToken(ctx, &usersv1.ExchangeIdTokenRequest{})
+		}},
 		{"GetKeys", "get keys", "", "", "", "", func(ctx context.Context, w *world, _ *usersv1.User) (proto.Message, error) {
 			return w.GetKeys(ctx, &usersv1.GetKeysRequest{})
 		}},

@@ -114,6 +114,10 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 		if err != nil {
 			return write.Change{}, err
 		}
+		// Whom the provider knows may come again, to a new account.
+		if _, err := tx.NewDelete().Model((*identity)(nil)).Where("i.user_id = ?", u.ID).Exec(ctx); err != nil {
+			return write.Change{}, err
+		}
 		ended, err := signOut{all: true, tokens: true}.apply(ctx, tx, u.ID)
 		return write.Changed(&emptypb.Empty{}, append(ended, u.event("deleted"))...), err
 	})
@@ -321,8 +325,10 @@ const (
 func (s store) purge(ctx context.Context, before time.Time) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
-	if _, err := s.db.NewDelete().Model((*link)(nil)).Where("l.expires_at < now()").Exec(ctx); err != nil {
-		return false, fmt.Errorf("purge links: %w", err)
+	for _, table := range []string{"links", "sign_ins", "sign_in_codes", "id_token_nonces"} {
+		if _, err := s.db.NewRaw("DELETE FROM ? WHERE expires_at < now()", bun.Ident(table)).Exec(ctx); err != nil {
+			return false, fmt.Errorf("purge %s: %w", table, err)
+		}
 	}
 	for _, table := range []string{"sessions", "tokens"} {
 		res, err := s.db.NewRaw(`DELETE FROM ?0 WHERE id IN (SELECT id FROM ?0 WHERE expires_at < ?1 OR revoked_at < ?1 LIMIT ?2)`,
@@ -481,7 +487,7 @@ func (s store) link(ctx context.Context, what purpose, hash []byte) (*link, erro
 
 // linkUse is what the use of a link does to its user.
 type linkUse struct {
-	column   string // that it changes
+	columns  []string // that it changes
 	happened string
 	out      signOut
 	tell     mail.Message
@@ -504,7 +510,7 @@ func (s store) useLink(ctx context.Context, what purpose, hash []byte, decide fu
 			return write.Change{}, err
 		}
 		use := decide(u, l)
-		_, err = tx.NewUpdate().Model(u).Column(use.column).Set("version = version + 1, updated_at = now()").WherePK().
+		_, err = tx.NewUpdate().Model(u).Column(use.columns...).Set("version = version + 1, updated_at = now()").WherePK().
 			Returning("version, updated_at").Exec(ctx)
 		if err != nil {
 			return write.Change{}, err
@@ -523,4 +529,115 @@ func (s store) listEvents(ctx context.Context, userID int64, types []string, q *
 	}
 	p, err := q.Select(ctx, sel)
 	return p, postgres.Error(err, "event")
+}
+
+// beginSignIn remembers a sign-in whose browser goes to the provider.
+func (s store) beginSignIn(ctx context.Context, going *signIn) error {
+	_, err := s.db.NewInsert().Model(going).Exec(ctx)
+	return postgres.Error(err, "sign-in")
+}
+
+// takeSignIn takes out the sign-in that a browser comes back with. Another browser's is left to it.
+func (s store) takeSignIn(ctx context.Context, hash, browser []byte) (*signIn, error) {
+	going := new(signIn)
+	err := s.db.NewDelete().Model(going).Where("hash = ? AND browser_hash = ? AND expires_at > now()", hash, browser).
+		Returning("*").Scan(ctx)
+	return going, postgres.Error(err, "sign-in")
+}
+
+// createCode keeps what the provider said until the app asks for it.
+func (s store) createCode(ctx context.Context, code *signInCode) error {
+	_, err := s.db.NewInsert().Model(code).Exec(ctx)
+	return postgres.Error(err, "code")
+}
+
+// takeCode takes it out.
+func (s store) takeCode(ctx context.Context, hash []byte) (*signInCode, error) {
+	code := new(signInCode)
+	err := s.db.NewDelete().Model(code).Where("hash = ? AND expires_at > now()", hash).Returning("*").Scan(ctx)
+	return code, postgres.Error(err, "code")
+}
+
+// useNonce uses a nonce up, and reports whether it was there to be used.
+func (s store) useNonce(ctx context.Context, hash []byte, until time.Time) (bool, error) {
+	res, err := s.db.NewRaw("INSERT INTO id_token_nonces (hash, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING", hash, until).Exec(ctx)
+	if err != nil {
+		return false, postgres.Error(err, "nonce")
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+// userOf gives the user that the provider's subject is.
+func (s store) userOf(ctx context.Context, issuer, subject string) (*user, error) {
+	u := new(user)
+	err := s.live().Model(u).
+		Where("u.id = (SELECT user_id FROM identities WHERE issuer = ? AND subject = ?)", issuer, subject).Scan(ctx)
+	return u, postgres.Error(err, "user")
+}
+
+// adoption is what happens to an account that gets an identity.
+type adoption struct {
+	out  signOut
+	tell mail.Message
+}
+
+// linkIdentity makes the identity that of the user with the newcomer's address, to whom decide says what happens; or of the
+// newcomer, where there is none. It is write.ErrRaced when another sign-in of the same came first.
+func (s store) linkIdentity(ctx context.Context, id *identity, newcomer *user, decide func(*user) (adoption, error)) (*user, error) {
+	u := new(user)
+	err := write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		var happened []events.Event
+		err := tx.NewSelect().Model(u).Where("lower(u.email) = lower(?) AND u.deleted_at IS NULL", newcomer.Email).For("UPDATE").Scan(ctx)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			*u = *newcomer
+			if _, err := tx.NewInsert().Model(u).Returning("id, version, created_at, updated_at").Exec(ctx); err != nil {
+				return write.Change{}, err
+			}
+			happened = []events.Event{u.event("created")}
+		case err != nil:
+			return write.Change{}, err
+		default:
+			if happened, err = adoptUser(ctx, tx, id, u, decide); err != nil {
+				return write.Change{}, err
+			}
+		}
+		id.UserID = u.ID
+		_, err = tx.NewInsert().Model(id).ExcludeColumn("created_at").Exec(ctx)
+		return write.Changed(&emptypb.Empty{}, append(happened, u.security("identity.linked"))...), err
+	})
+	if postgres.Constraint(err, "identities_pkey") || postgres.Constraint(err, "users_email_key") {
+		return nil, write.ErrRaced
+	}
+	return u, err
+}
+
+// adoptUser does to the user, who is locked, what decide says.
+func adoptUser(ctx context.Context, tx bun.Tx, id *identity, u *user, decide func(*user) (adoption, error)) ([]events.Event, error) {
+	var has []string // at most one
+	err := tx.NewSelect().Model((*identity)(nil)).Column("subject").Where("i.user_id = ? AND i.issuer = ?", u.ID, id.Issuer).Scan(ctx, &has)
+	switch {
+	case err != nil:
+		return nil, err
+	case slices.Contains(has, id.Subject): // since it was looked for
+		return nil, write.ErrRaced
+	case len(has) > 0:
+		return nil, errs.New(errs.Conflict, "The account with your e-mail address is that of another account at the provider. Ask an administrator for help.")
+	}
+	before := *u
+	then, err := decide(u)
+	if err != nil {
+		return nil, err
+	}
+	happened, err := then.out.apply(ctx, tx, u.ID)
+	if err == nil && *u != before {
+		_, err = tx.NewUpdate().Model(u).Column("password_hash", "proved_email").Set("version = version + 1, updated_at = now()").WherePK().
+			Returning("version, updated_at").Exec(ctx)
+		if before.PasswordHash != u.PasswordHash {
+			happened = append(happened, u.security("password.removed"))
+		}
+		happened = append(happened, u.event("updated"))
+	}
+	return happened, errors.Join(err, mail.Queue(ctx, tx, then.tell))
 }

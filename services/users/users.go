@@ -37,6 +37,7 @@ type Config struct {
 	Events   events.Config
 	Auth     auth.Config
 	Mail     mail.Config
+	Provider ProviderConfig
 
 	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
 	AccessTTL     time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"10m" doc:"How long an access token is valid"`
@@ -81,7 +82,10 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	s := &service{
 		store: store{&write.DB{DB: db, Cache: writer}}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
-		tokenMaxTTL: cfg.TokenMaxTTL, mail: cfg.Mail,
+		tokenMaxTTL: cfg.TokenMaxTTL, mail: cfg.Mail, log: env.Log,
+	}
+	if cfg.Provider.on() {
+		s.provider = newProvider(cfg.Provider, strings.TrimRight(cfg.Auth.Issuer, "/")+"/api/auth/oidc/callback/")
 	}
 	outbox, err := mail.New(cfg.Mail, env)
 	if err != nil {
@@ -104,9 +108,13 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 				usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_GetKeys_FullMethodName,
 				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_ListRevocations_FullMethodName,
 				usersv1.UsersService_ExchangeToken_FullMethodName, usersv1.UsersService_RequestPasswordReset_FullMethodName,
-				usersv1.UsersService_ResetPassword_FullMethodName, usersv1.UsersService_ConfirmEmailChange_FullMethodName),
+				usersv1.UsersService_ResetPassword_FullMethodName, usersv1.UsersService_ConfirmEmailChange_FullMethodName,
+				usersv1.UsersService_BeginProviderSignIn_FullMethodName, usersv1.UsersService_FinishProviderSignIn_FullMethodName,
+				usersv1.UsersService_ExchangeCode_FullMethodName, usersv1.UsersService_ExchangeIdToken_FullMethodName),
 			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
-				usersv1.UsersService_RefreshTokens_FullMethodName),
+				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_BeginProviderSignIn_FullMethodName,
+				usersv1.UsersService_FinishProviderSignIn_FullMethodName, usersv1.UsersService_ExchangeCode_FullMethodName,
+				usersv1.UsersService_ExchangeIdToken_FullMethodName),
 		},
 		Ready: db.PingContext,
 		Jobs: []func(context.Context){
@@ -138,7 +146,7 @@ func (c Config) check() error {
 	case c.AdminEmail != "" && c.AdminPassword == "":
 		return errors.New("ADMIN_EMAIL is set, and so must be ADMIN_PASSWORD_FILE")
 	}
-	return nil
+	return c.Provider.check()
 }
 
 func (c Config) hashes() int {

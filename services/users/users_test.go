@@ -107,9 +107,13 @@ func run(t *testing.T, cfg Config, log *logBuffer) (*rpctest.World, usersv1.User
 	return rpc, usersv1.NewUsersServiceClient(rpc.Dial(t, "users", usersv1.UsersService_ServiceDesc))
 }
 
-func start(t *testing.T) *world {
+// start runs a service whose configuration is changed as told.
+func start(t *testing.T, changes ...func(*Config)) *world {
 	t.Helper()
 	cfg := configure(t)
+	for _, change := range changes {
+		change(&cfg)
+	}
 	w := &world{log: new(logBuffer)}
 	w.rpc, w.UsersServiceClient = run(t, cfg, w.log)
 	var err error
@@ -241,6 +245,15 @@ func TestABadConfigurationStopsTheStartWithASentence(t *testing.T) {
 		{"an admin e-mail that is none", func(_ *testing.T, c *Config) { c.AdminEmail = "root" }, "ADMIN_EMAIL and"},
 		{"negative hashes", func(_ *testing.T, c *Config) { c.Hashes = -1 }, "PASSWORD_HASHES"},
 		{"no lifetime", func(_ *testing.T, c *Config) { c.AccessTTL = 0 }, "ACCESS_TOKEN_TTL"},
+		{"a provider that everybody can listen to", func(_ *testing.T, c *Config) { c.Provider = ProviderConfig{Issuer: "http://id.example.org"} }, "OIDC_ISSUER is"},
+		{"a provider without a client", func(_ *testing.T, c *Config) { c.Provider = ProviderConfig{Issuer: "https://id.example.org"} }, "OIDC_CLIENT_ID"},
+		{"a client without a provider", func(_ *testing.T, c *Config) { c.Provider = ProviderConfig{ClientID: "c"} }, "OIDC_ISSUER is empty"},
+		{"no secret file", func(_ *testing.T, c *Config) {
+			c.Provider = ProviderConfig{Issuer: "https://id.example.org", ClientID: "c", ClientSecret: "/nowhere/secret"}
+		}, "OIDC_CLIENT_SECRET_FILE: open /nowhere/secret"},
+		{"a redirect that runs a script", func(_ *testing.T, c *Config) {
+			c.Provider = ProviderConfig{Issuer: "https://id.example.org", ClientID: "c", Redirects: []string{"javascript:alert(1)//a.b"}}
+		}, "OIDC_REDIRECT_URIS holds"},
 		{"sessions shorter than tokens", func(_ *testing.T, c *Config) { c.RefreshTTL = 1 }, "REFRESH_TOKEN_TTL"},
 	}
 	base := configure(t)

@@ -24,6 +24,7 @@ import (
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+	"github.com/trackway/trackway/services/users/oidctest"
 	"github.com/trackway/trackway/tools/system"
 )
 
@@ -37,6 +38,7 @@ const (
 type world struct {
 	*system.System
 
+	provider        *oidctest.Provider // that people may sign in with
 	issuer, expired *auth.Issuer
 	conns           []*grpc.ClientConn
 	users           usersv1.UsersServiceClient
@@ -88,10 +90,21 @@ func newWorld(ctx context.Context, dir string) (*world, error) {
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute,
 	}}
 	var err error
+	if w.provider, err = oidctest.New("https://trackway.invalid/api/auth/oidc/callback/"); err != nil {
+		return nil, err
+	}
+	secret := filepath.Join(dir, "client-secret")
+	if err := os.WriteFile(secret, []byte(oidctest.Secret), 0o600); err != nil {
+		return nil, err
+	}
 	w.System, err = system.Start(ctx, system.Options{
 		Dir: filepath.Join(dir, "data"), Throwaway: true, Edges: 2,
 		// A test is many clients at one address.
-		Environ: map[string]string{"RATE_LIMIT": "0", "AUTH_RATE_LIMIT": "0", "GRAPHQL_BUDGET": "0"},
+		Environ: map[string]string{
+			"RATE_LIMIT": "0", "AUTH_RATE_LIMIT": "0", "GRAPHQL_BUDGET": "0",
+			"OIDC_ISSUER": w.provider.URL, "OIDC_CLIENT_ID": oidctest.Web, "OIDC_CLIENT_SECRET_FILE": secret,
+			"OIDC_AUDIENCES": oidctest.App, "OIDC_REDIRECT_URIS": landing,
+		},
 		Queries: []bun.QueryHook{w.work}, Calls: []grpc.UnaryServerInterceptor{w.work.intercept},
 	})
 	if err != nil {
@@ -184,6 +197,7 @@ func (w *world) close() error {
 	for _, conn := range w.conns {
 		errs = append(errs, conn.Close())
 	}
+	defer w.provider.Close()
 	return errors.Join(append(errs, w.Stop(ctx))...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/trackway/trackway/services/platform/errs"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+	"github.com/trackway/trackway/services/users/oidctest"
 )
 
 // row says what some operations take. Every operation of the OpenAPI document, every field of GraphQL's root types and
@@ -139,6 +140,23 @@ func table() []row {
 		{rest: "register", graphql: "Mutation.register", open: true, anywhere: true, rule: always("")},
 		{rest: "login", graphql: "Mutation.login", open: true, anywhere: true, rule: always(""), spends: true},
 		{rest: "refreshTokens", graphql: "Mutation.refreshTokens", open: true, anywhere: true, rule: always(""), spends: true},
+
+		{ // Which codes work is in oidc_test.go.
+			rest: "exchangeCode", graphql: "Mutation.exchangeCode", open: true, anywhere: true, rule: always(errs.Unauthenticated),
+			with: want{"code": "made-up", "code_verifier": verifier},
+		},
+		{
+			rest: "exchangeIdToken", graphql: "Mutation.exchangeIdToken", open: true, anywhere: true, rule: always(""),
+			with: want{"id_token": from("id_token"), "nonce": from("nonce")},
+			before: func(_ context.Context, w *world, s scene) (err error) {
+				nonce := w.email("a-nonce-of")
+				s["nonce"] = nonce
+				s["id_token"], err = w.provider.Token(w.provider.Claims(oidctest.User{
+					ID: nonce, Email: w.email("subject"), EmailVerified: true,
+				}, nonce))
+				return err
+			},
+		},
 
 		{rest: "requestPasswordReset", graphql: "Mutation.requestPasswordReset", open: true, anywhere: true, rule: always("")},
 		{rest: "resetPassword", graphql: "Mutation.resetPassword", open: true, anywhere: true, rule: always(errs.Invalid)},

@@ -35,6 +35,11 @@ func pairs() []pair {
 		},
 		one("register", "Mutation.register"),
 		one("login", "Mutation.login"),
+		{
+			operations: []string{"exchangeCode"}, fields: []string{"Mutation.exchangeCode"},
+			reason: "the browser's way there, /api/auth/oidc/start/ and /api/auth/oidc/callback/, is of redirects and is neither's",
+		},
+		one("exchangeIdToken", "Mutation.exchangeIdToken"),
 		one("refreshTokens", "Mutation.refreshTokens"),
 		one("logout", "Mutation.logout"),
 		one("changePassword", "Mutation.changePassword"),

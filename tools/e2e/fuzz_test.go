@@ -85,10 +85,10 @@ func TestEveryAnswerToGeneratedRequestsIsAsDocumented(t *testing.T) {
 	}
 }
 
-// mailed says whether the operation takes a secret that only a mail holds, which nobody makes up. Those who get such a
-// mail use it in tools/access and in the tests of the services.
+// mailed says whether the operation takes a secret that only a mail or the external provider holds, which nobody makes up.
+// Those who get such a one use it in tools/access and in the tests of the services.
 func mailed(op operation) bool {
-	return slices.Contains([]string{"confirmEmailChange", "resetPassword", "acceptInvitation"}, op.id)
+	return slices.Contains([]string{"confirmEmailChange", "resetPassword", "acceptInvitation", "exchangeCode", "exchangeIdToken"}, op.id)
 }
 
 // fuzzer sends what it makes up as several callers.

@@ -50,6 +50,7 @@ func Register(mux Mux, cfg Config) []byte {
 	}
 	a.huma = huma.NewAPI(description(), a)
 	a.registerAuth()
+	a.registerProvider()
 	a.registerSessions()
 	a.registerTokens()
 	a.registerAudit()

@@ -157,6 +157,12 @@ func public(op huma.Operation) huma.Operation {
 	return op
 }
 
+// refusals adds problems to those that follow from an operation's form.
+func refusals(op huma.Operation, statuses ...int) huma.Operation {
+	op.Errors = append(op.Errors, statuses...)
+	return op
+}
+
 // secured reports whether an operation needs a caller.
 func secured(op *huma.Operation) bool {
 	return !slices.ContainsFunc(op.Security, func(s map[string][]string) bool { return len(s) == 0 })
@@ -191,9 +197,14 @@ func document(op *huma.Operation, conditional, bulk bool) {
 		}
 	}
 	op.Responses = make(map[string]*huma.Response)
+	problem := func(status int) {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/" + strconv.Itoa(status)}
+	}
 	for _, code := range statuses {
-		status := strconv.Itoa(code.HTTP())
-		op.Responses[status] = &huma.Response{Ref: "#/components/responses/" + status}
+		problem(code.HTTP())
+	}
+	for _, status := range op.Errors {
+		problem(status)
 	}
 	switch {
 	case op.Method == http.MethodPost && op.DefaultStatus == 0:

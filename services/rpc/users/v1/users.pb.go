@@ -415,6 +415,362 @@ func (x *RefreshTokensRequest) GetRefreshToken() string {
 	return ""
 }
 
+type BeginProviderSignInRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the browser is to end: one of those that are allowed.
+	RedirectUri string `protobuf:"bytes,1,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
+	// SHA-256 of the verifier that the app keeps, in base64url, as in RFC 7636 with the method S256.
+	CodeChallenge string `protobuf:"bytes,2,opt,name=code_challenge,json=codeChallenge,proto3" json:"code_challenge,omitempty"`
+	// What the browser was given by an earlier sign-in, if it still has that.
+	Browser       string `protobuf:"bytes,3,opt,name=browser,proto3" json:"browser,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginProviderSignInRequest) Reset() {
+	*x = BeginProviderSignInRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginProviderSignInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginProviderSignInRequest) ProtoMessage() {}
+
+func (x *BeginProviderSignInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginProviderSignInRequest.ProtoReflect.Descriptor instead.
+func (*BeginProviderSignInRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BeginProviderSignInRequest) GetRedirectUri() string {
+	if x != nil {
+		return x.RedirectUri
+	}
+	return ""
+}
+
+func (x *BeginProviderSignInRequest) GetCodeChallenge() string {
+	if x != nil {
+		return x.CodeChallenge
+	}
+	return ""
+}
+
+func (x *BeginProviderSignInRequest) GetBrowser() string {
+	if x != nil {
+		return x.Browser
+	}
+	return ""
+}
+
+type BeginProviderSignInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider's page.
+	AuthorizationUrl string `protobuf:"bytes,1,opt,name=authorization_url,json=authorizationUrl,proto3" json:"authorization_url,omitempty"`
+	// What the browser must come back with.
+	Browser string `protobuf:"bytes,2,opt,name=browser,proto3" json:"browser,omitempty"`
+	// Seconds that the browser has for it.
+	ExpiresIn     int64 `protobuf:"varint,3,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginProviderSignInResponse) Reset() {
+	*x = BeginProviderSignInResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginProviderSignInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginProviderSignInResponse) ProtoMessage() {}
+
+func (x *BeginProviderSignInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginProviderSignInResponse.ProtoReflect.Descriptor instead.
+func (*BeginProviderSignInResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *BeginProviderSignInResponse) GetAuthorizationUrl() string {
+	if x != nil {
+		return x.AuthorizationUrl
+	}
+	return ""
+}
+
+func (x *BeginProviderSignInResponse) GetBrowser() string {
+	if x != nil {
+		return x.Browser
+	}
+	return ""
+}
+
+func (x *BeginProviderSignInResponse) GetExpiresIn() int64 {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return 0
+}
+
+// What the provider answers, as in RFC 6749, section 4.1.2, and RFC 9207.
+type FinishProviderSignInRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Code  string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Error string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The issuer that the answer names; empty if it names none.
+	Issuer        string `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	Browser       string `protobuf:"bytes,5,opt,name=browser,proto3" json:"browser,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishProviderSignInRequest) Reset() {
+	*x = FinishProviderSignInRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishProviderSignInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishProviderSignInRequest) ProtoMessage() {}
+
+func (x *FinishProviderSignInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishProviderSignInRequest.ProtoReflect.Descriptor instead.
+func (*FinishProviderSignInRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FinishProviderSignInRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *FinishProviderSignInRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *FinishProviderSignInRequest) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *FinishProviderSignInRequest) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *FinishProviderSignInRequest) GetBrowser() string {
+	if x != nil {
+		return x.Browser
+	}
+	return ""
+}
+
+type FinishProviderSignInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The redirect_uri with `#code=`, or with `#error=` and one of access_denied, temporarily_unavailable and
+	// server_error.
+	RedirectUri   string `protobuf:"bytes,1,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishProviderSignInResponse) Reset() {
+	*x = FinishProviderSignInResponse{}
+	mi := &file_users_v1_users_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishProviderSignInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishProviderSignInResponse) ProtoMessage() {}
+
+func (x *FinishProviderSignInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishProviderSignInResponse.ProtoReflect.Descriptor instead.
+func (*FinishProviderSignInResponse) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FinishProviderSignInResponse) GetRedirectUri() string {
+	if x != nil {
+		return x.RedirectUri
+	}
+	return ""
+}
+
+type ExchangeCodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Code  string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What code_challenge is the hash of; 43 to 128 characters.
+	CodeVerifier  string `protobuf:"bytes,2,opt,name=code_verifier,json=codeVerifier,proto3" json:"code_verifier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeCodeRequest) Reset() {
+	*x = ExchangeCodeRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeCodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeCodeRequest) ProtoMessage() {}
+
+func (x *ExchangeCodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeCodeRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeCodeRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ExchangeCodeRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ExchangeCodeRequest) GetCodeVerifier() string {
+	if x != nil {
+		return x.CodeVerifier
+	}
+	return ""
+}
+
+type ExchangeIdTokenRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	IdToken string                 `protobuf:"bytes,1,opt,name=id_token,json=idToken,proto3" json:"id_token,omitempty"`
+	// The `nonce` that the app asked for the token with, made at random; 16 to 200 characters.
+	Nonce         string `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeIdTokenRequest) Reset() {
+	*x = ExchangeIdTokenRequest{}
+	mi := &file_users_v1_users_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeIdTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeIdTokenRequest) ProtoMessage() {}
+
+func (x *ExchangeIdTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_users_v1_users_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeIdTokenRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeIdTokenRequest) Descriptor() ([]byte, []int) {
+	return file_users_v1_users_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ExchangeIdTokenRequest) GetIdToken() string {
+	if x != nil {
+		return x.IdToken
+	}
+	return ""
+}
+
+func (x *ExchangeIdTokenRequest) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
 type LogoutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -423,7 +779,7 @@ type LogoutRequest struct {
 
 func (x *LogoutRequest) Reset() {
 	*x = LogoutRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[5]
+	mi := &file_users_v1_users_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +791,7 @@ func (x *LogoutRequest) String() string {
 func (*LogoutRequest) ProtoMessage() {}
 
 func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[5]
+	mi := &file_users_v1_users_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +804,7 @@ func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutRequest.ProtoReflect.Descriptor instead.
 func (*LogoutRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{5}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
 }
 
 type ChangePasswordRequest struct {
@@ -462,7 +818,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[6]
+	mi := &file_users_v1_users_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +830,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[6]
+	mi := &file_users_v1_users_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +843,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{6}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ChangePasswordRequest) GetCurrentPassword() string {
@@ -513,7 +869,7 @@ type RequestPasswordResetRequest struct {
 
 func (x *RequestPasswordResetRequest) Reset() {
 	*x = RequestPasswordResetRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[7]
+	mi := &file_users_v1_users_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +881,7 @@ func (x *RequestPasswordResetRequest) String() string {
 func (*RequestPasswordResetRequest) ProtoMessage() {}
 
 func (x *RequestPasswordResetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[7]
+	mi := &file_users_v1_users_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +894,7 @@ func (x *RequestPasswordResetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestPasswordResetRequest.ProtoReflect.Descriptor instead.
 func (*RequestPasswordResetRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{7}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RequestPasswordResetRequest) GetEmail() string {
@@ -559,7 +915,7 @@ type ResetPasswordRequest struct {
 
 func (x *ResetPasswordRequest) Reset() {
 	*x = ResetPasswordRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[8]
+	mi := &file_users_v1_users_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +927,7 @@ func (x *ResetPasswordRequest) String() string {
 func (*ResetPasswordRequest) ProtoMessage() {}
 
 func (x *ResetPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[8]
+	mi := &file_users_v1_users_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +940,7 @@ func (x *ResetPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetPasswordRequest.ProtoReflect.Descriptor instead.
 func (*ResetPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{8}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetPasswordRequest) GetToken() string {
@@ -611,7 +967,7 @@ type RequestEmailChangeRequest struct {
 
 func (x *RequestEmailChangeRequest) Reset() {
 	*x = RequestEmailChangeRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[9]
+	mi := &file_users_v1_users_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +979,7 @@ func (x *RequestEmailChangeRequest) String() string {
 func (*RequestEmailChangeRequest) ProtoMessage() {}
 
 func (x *RequestEmailChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[9]
+	mi := &file_users_v1_users_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +992,7 @@ func (x *RequestEmailChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestEmailChangeRequest.ProtoReflect.Descriptor instead.
 func (*RequestEmailChangeRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{9}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RequestEmailChangeRequest) GetEmail() string {
@@ -662,7 +1018,7 @@ type ConfirmEmailChangeRequest struct {
 
 func (x *ConfirmEmailChangeRequest) Reset() {
 	*x = ConfirmEmailChangeRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[10]
+	mi := &file_users_v1_users_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +1030,7 @@ func (x *ConfirmEmailChangeRequest) String() string {
 func (*ConfirmEmailChangeRequest) ProtoMessage() {}
 
 func (x *ConfirmEmailChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[10]
+	mi := &file_users_v1_users_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +1043,7 @@ func (x *ConfirmEmailChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmEmailChangeRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmEmailChangeRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{10}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ConfirmEmailChangeRequest) GetToken() string {
@@ -718,7 +1074,7 @@ type SecurityEvent struct {
 
 func (x *SecurityEvent) Reset() {
 	*x = SecurityEvent{}
-	mi := &file_users_v1_users_proto_msgTypes[11]
+	mi := &file_users_v1_users_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +1086,7 @@ func (x *SecurityEvent) String() string {
 func (*SecurityEvent) ProtoMessage() {}
 
 func (x *SecurityEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[11]
+	mi := &file_users_v1_users_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +1099,7 @@ func (x *SecurityEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityEvent.ProtoReflect.Descriptor instead.
 func (*SecurityEvent) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{11}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SecurityEvent) GetId() int64 {
@@ -809,7 +1165,7 @@ type ListSecurityEventsRequest struct {
 
 func (x *ListSecurityEventsRequest) Reset() {
 	*x = ListSecurityEventsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +1177,7 @@ func (x *ListSecurityEventsRequest) String() string {
 func (*ListSecurityEventsRequest) ProtoMessage() {}
 
 func (x *ListSecurityEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[12]
+	mi := &file_users_v1_users_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +1190,7 @@ func (x *ListSecurityEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecurityEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecurityEventsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{12}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListSecurityEventsRequest) GetPage() *v1.PageRequest {
@@ -868,7 +1224,7 @@ type ListSecurityEventsResponse struct {
 
 func (x *ListSecurityEventsResponse) Reset() {
 	*x = ListSecurityEventsResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1236,7 @@ func (x *ListSecurityEventsResponse) String() string {
 func (*ListSecurityEventsResponse) ProtoMessage() {}
 
 func (x *ListSecurityEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[13]
+	mi := &file_users_v1_users_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1249,7 @@ func (x *ListSecurityEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecurityEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecurityEventsResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{13}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListSecurityEventsResponse) GetEvents() []*SecurityEvent {
@@ -930,7 +1286,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_users_v1_users_proto_msgTypes[14]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1298,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[14]
+	mi := &file_users_v1_users_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1311,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{14}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Session) GetId() string {
@@ -1015,7 +1371,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[15]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1383,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[15]
+	mi := &file_users_v1_users_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1396,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{15}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
 }
 
 type ListSessionsResponse struct {
@@ -1053,7 +1409,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[16]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1421,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[16]
+	mi := &file_users_v1_users_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1434,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{16}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -1097,7 +1453,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[17]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1465,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[17]
+	mi := &file_users_v1_users_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1478,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{17}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteSessionRequest) GetId() string {
@@ -1140,7 +1496,7 @@ type DeleteSessionsRequest struct {
 
 func (x *DeleteSessionsRequest) Reset() {
 	*x = DeleteSessionsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[18]
+	mi := &file_users_v1_users_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1508,7 @@ func (x *DeleteSessionsRequest) String() string {
 func (*DeleteSessionsRequest) ProtoMessage() {}
 
 func (x *DeleteSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[18]
+	mi := &file_users_v1_users_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1521,7 @@ func (x *DeleteSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{18}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{24}
 }
 
 // Token is a personal access token: what a script has instead of a password.
@@ -1192,7 +1548,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_users_v1_users_proto_msgTypes[19]
+	mi := &file_users_v1_users_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1560,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[19]
+	mi := &file_users_v1_users_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1573,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{19}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Token) GetId() int64 {
@@ -1305,7 +1661,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[20]
+	mi := &file_users_v1_users_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1673,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[20]
+	mi := &file_users_v1_users_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1686,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{20}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -1370,7 +1726,7 @@ type GetTokenRequest struct {
 
 func (x *GetTokenRequest) Reset() {
 	*x = GetTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[21]
+	mi := &file_users_v1_users_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1738,7 @@ func (x *GetTokenRequest) String() string {
 func (*GetTokenRequest) ProtoMessage() {}
 
 func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[21]
+	mi := &file_users_v1_users_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1751,7 @@ func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTokenRequest.ProtoReflect.Descriptor instead.
 func (*GetTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{21}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetTokenRequest) GetId() int64 {
@@ -1413,7 +1769,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[22]
+	mi := &file_users_v1_users_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1781,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[22]
+	mi := &file_users_v1_users_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1794,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{22}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{28}
 }
 
 type ListTokensResponse struct {
@@ -1450,7 +1806,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[23]
+	mi := &file_users_v1_users_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1818,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[23]
+	mi := &file_users_v1_users_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1831,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{23}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -1494,7 +1850,7 @@ type DeleteTokenRequest struct {
 
 func (x *DeleteTokenRequest) Reset() {
 	*x = DeleteTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[24]
+	mi := &file_users_v1_users_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1862,7 @@ func (x *DeleteTokenRequest) String() string {
 func (*DeleteTokenRequest) ProtoMessage() {}
 
 func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[24]
+	mi := &file_users_v1_users_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1875,7 @@ func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTokenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{24}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteTokenRequest) GetId() int64 {
@@ -1538,7 +1894,7 @@ type ExchangeTokenRequest struct {
 
 func (x *ExchangeTokenRequest) Reset() {
 	*x = ExchangeTokenRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[25]
+	mi := &file_users_v1_users_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1906,7 @@ func (x *ExchangeTokenRequest) String() string {
 func (*ExchangeTokenRequest) ProtoMessage() {}
 
 func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[25]
+	mi := &file_users_v1_users_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1919,7 @@ func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeTokenRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{25}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExchangeTokenRequest) GetSecret() string {
@@ -1585,7 +1941,7 @@ type ExchangeTokenResponse struct {
 
 func (x *ExchangeTokenResponse) Reset() {
 	*x = ExchangeTokenResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[26]
+	mi := &file_users_v1_users_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1953,7 @@ func (x *ExchangeTokenResponse) String() string {
 func (*ExchangeTokenResponse) ProtoMessage() {}
 
 func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[26]
+	mi := &file_users_v1_users_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1966,7 @@ func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeTokenResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{26}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExchangeTokenResponse) GetAccessToken() string {
@@ -1637,7 +1993,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[27]
+	mi := &file_users_v1_users_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +2005,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[27]
+	mi := &file_users_v1_users_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +2018,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{27}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListRevocationsRequest) GetSince() *timestamppb.Timestamp {
@@ -1686,7 +2042,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[28]
+	mi := &file_users_v1_users_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2054,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[28]
+	mi := &file_users_v1_users_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2067,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{28}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListRevocationsResponse) GetSessionIds() []string {
@@ -1743,7 +2099,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[29]
+	mi := &file_users_v1_users_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +2111,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[29]
+	mi := &file_users_v1_users_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +2124,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{29}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{35}
 }
 
 // Keys is a JSON Web Key Set, RFC 7517.
@@ -1781,7 +2137,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_users_v1_users_proto_msgTypes[30]
+	mi := &file_users_v1_users_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +2149,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[30]
+	mi := &file_users_v1_users_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +2162,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{30}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Keys) GetJwks() []byte {
@@ -1825,7 +2181,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[31]
+	mi := &file_users_v1_users_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2193,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[31]
+	mi := &file_users_v1_users_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2206,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{31}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetUserRequest) GetId() int64 {
@@ -1870,7 +2226,7 @@ type BatchGetUsersRequest struct {
 
 func (x *BatchGetUsersRequest) Reset() {
 	*x = BatchGetUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[32]
+	mi := &file_users_v1_users_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2238,7 @@ func (x *BatchGetUsersRequest) String() string {
 func (*BatchGetUsersRequest) ProtoMessage() {}
 
 func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[32]
+	mi := &file_users_v1_users_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2251,7 @@ func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{32}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BatchGetUsersRequest) GetIds() []int64 {
@@ -1914,7 +2270,7 @@ type BatchGetUsersResponse struct {
 
 func (x *BatchGetUsersResponse) Reset() {
 	*x = BatchGetUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[33]
+	mi := &file_users_v1_users_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2282,7 @@ func (x *BatchGetUsersResponse) String() string {
 func (*BatchGetUsersResponse) ProtoMessage() {}
 
 func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[33]
+	mi := &file_users_v1_users_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2295,7 @@ func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{33}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BatchGetUsersResponse) GetUsers() []*User {
@@ -1966,7 +2322,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[34]
+	mi := &file_users_v1_users_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2334,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[34]
+	mi := &file_users_v1_users_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2347,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{34}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListUsersRequest) GetPage() *v1.PageRequest {
@@ -2032,7 +2388,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_users_v1_users_proto_msgTypes[35]
+	mi := &file_users_v1_users_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2400,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[35]
+	mi := &file_users_v1_users_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2413,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{35}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -2089,7 +2445,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[36]
+	mi := &file_users_v1_users_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2457,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[36]
+	mi := &file_users_v1_users_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2470,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{36}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateUserRequest) GetName() string {
@@ -2170,7 +2526,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[37]
+	mi := &file_users_v1_users_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2538,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[37]
+	mi := &file_users_v1_users_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2551,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{37}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UpdateUserRequest) GetId() int64 {
@@ -2264,7 +2620,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_users_v1_users_proto_msgTypes[38]
+	mi := &file_users_v1_users_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2632,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_users_v1_users_proto_msgTypes[38]
+	mi := &file_users_v1_users_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2645,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_users_v1_users_proto_rawDescGZIP(), []int{38}
+	return file_users_v1_users_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeleteUserRequest) GetId() int64 {
@@ -2337,7 +2693,30 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\frefreshToken\x12\"\n" +
 	"\x04user\x18\x04 \x01(\v2\x0e.users.v1.UserR\x04user\"@\n" +
 	"\x14RefreshTokensRequest\x12(\n" +
-	"\rrefresh_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\frefreshToken\"\x0f\n" +
+	"\rrefresh_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\frefreshToken\"\x85\x01\n" +
+	"\x1aBeginProviderSignInRequest\x12!\n" +
+	"\fredirect_uri\x18\x01 \x01(\tR\vredirectUri\x12%\n" +
+	"\x0ecode_challenge\x18\x02 \x01(\tR\rcodeChallenge\x12\x1d\n" +
+	"\abrowser\x18\x03 \x01(\tB\x03\x80\x01\x01R\abrowser\"\x8d\x01\n" +
+	"\x1bBeginProviderSignInResponse\x120\n" +
+	"\x11authorization_url\x18\x01 \x01(\tB\x03\x80\x01\x01R\x10authorizationUrl\x12\x1d\n" +
+	"\abrowser\x18\x02 \x01(\tB\x03\x80\x01\x01R\abrowser\x12\x1d\n" +
+	"\n" +
+	"expires_in\x18\x03 \x01(\x03R\texpiresIn\"\x9e\x01\n" +
+	"\x1bFinishProviderSignInRequest\x12\x19\n" +
+	"\x05state\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05state\x12\x17\n" +
+	"\x04code\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04code\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
+	"\x06issuer\x18\x04 \x01(\tR\x06issuer\x12\x1d\n" +
+	"\abrowser\x18\x05 \x01(\tB\x03\x80\x01\x01R\abrowser\"F\n" +
+	"\x1cFinishProviderSignInResponse\x12&\n" +
+	"\fredirect_uri\x18\x01 \x01(\tB\x03\x80\x01\x01R\vredirectUri\"X\n" +
+	"\x13ExchangeCodeRequest\x12\x17\n" +
+	"\x04code\x18\x01 \x01(\tB\x03\x80\x01\x01R\x04code\x12(\n" +
+	"\rcode_verifier\x18\x02 \x01(\tB\x03\x80\x01\x01R\fcodeVerifier\"S\n" +
+	"\x16ExchangeIdTokenRequest\x12\x1e\n" +
+	"\bid_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\aidToken\x12\x19\n" +
+	"\x05nonce\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05nonce\"\x0f\n" +
 	"\rLogoutRequest\"o\n" +
 	"\x15ChangePasswordRequest\x12.\n" +
 	"\x10current_password\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0fcurrentPassword\x12&\n" +
@@ -2471,7 +2850,7 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_USER\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x022\xb4\x0e\n" +
+	"ROLE_ADMIN\x10\x022\x87\x11\n" +
 	"\fUsersService\x125\n" +
 	"\bRegister\x12\x19.users.v1.RegisterRequest\x1a\x0e.users.v1.User\x121\n" +
 	"\x05Login\x12\x16.users.v1.LoginRequest\x1a\x10.users.v1.Tokens\x12A\n" +
@@ -2491,7 +2870,11 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\n" +
 	"ListTokens\x12\x1b.users.v1.ListTokensRequest\x1a\x1c.users.v1.ListTokensResponse\x12C\n" +
 	"\vDeleteToken\x12\x1c.users.v1.DeleteTokenRequest\x1a\x16.google.protobuf.Empty\x12P\n" +
-	"\rExchangeToken\x12\x1e.users.v1.ExchangeTokenRequest\x1a\x1f.users.v1.ExchangeTokenResponse\x12V\n" +
+	"\rExchangeToken\x12\x1e.users.v1.ExchangeTokenRequest\x1a\x1f.users.v1.ExchangeTokenResponse\x12b\n" +
+	"\x13BeginProviderSignIn\x12$.users.v1.BeginProviderSignInRequest\x1a%.users.v1.BeginProviderSignInResponse\x12e\n" +
+	"\x14FinishProviderSignIn\x12%.users.v1.FinishProviderSignInRequest\x1a&.users.v1.FinishProviderSignInResponse\x12?\n" +
+	"\fExchangeCode\x12\x1d.users.v1.ExchangeCodeRequest\x1a\x10.users.v1.Tokens\x12E\n" +
+	"\x0fExchangeIdToken\x12 .users.v1.ExchangeIdTokenRequest\x1a\x10.users.v1.Tokens\x12V\n" +
 	"\x0fListRevocations\x12 .users.v1.ListRevocationsRequest\x1a!.users.v1.ListRevocationsResponse\x123\n" +
 	"\aGetKeys\x12\x18.users.v1.GetKeysRequest\x1a\x0e.users.v1.Keys\x123\n" +
 	"\aGetUser\x12\x18.users.v1.GetUserRequest\x1a\x0e.users.v1.User\x12P\n" +
@@ -2517,138 +2900,152 @@ func file_users_v1_users_proto_rawDescGZIP() []byte {
 }
 
 var file_users_v1_users_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_users_v1_users_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_users_v1_users_proto_goTypes = []any{
-	(Role)(0),                           // 0: users.v1.Role
-	(*User)(nil),                        // 1: users.v1.User
-	(*RegisterRequest)(nil),             // 2: users.v1.RegisterRequest
-	(*LoginRequest)(nil),                // 3: users.v1.LoginRequest
-	(*Tokens)(nil),                      // 4: users.v1.Tokens
-	(*RefreshTokensRequest)(nil),        // 5: users.v1.RefreshTokensRequest
-	(*LogoutRequest)(nil),               // 6: users.v1.LogoutRequest
-	(*ChangePasswordRequest)(nil),       // 7: users.v1.ChangePasswordRequest
-	(*RequestPasswordResetRequest)(nil), // 8: users.v1.RequestPasswordResetRequest
-	(*ResetPasswordRequest)(nil),        // 9: users.v1.ResetPasswordRequest
-	(*RequestEmailChangeRequest)(nil),   // 10: users.v1.RequestEmailChangeRequest
-	(*ConfirmEmailChangeRequest)(nil),   // 11: users.v1.ConfirmEmailChangeRequest
-	(*SecurityEvent)(nil),               // 12: users.v1.SecurityEvent
-	(*ListSecurityEventsRequest)(nil),   // 13: users.v1.ListSecurityEventsRequest
-	(*ListSecurityEventsResponse)(nil),  // 14: users.v1.ListSecurityEventsResponse
-	(*Session)(nil),                     // 15: users.v1.Session
-	(*ListSessionsRequest)(nil),         // 16: users.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),        // 17: users.v1.ListSessionsResponse
-	(*DeleteSessionRequest)(nil),        // 18: users.v1.DeleteSessionRequest
-	(*DeleteSessionsRequest)(nil),       // 19: users.v1.DeleteSessionsRequest
-	(*Token)(nil),                       // 20: users.v1.Token
-	(*CreateTokenRequest)(nil),          // 21: users.v1.CreateTokenRequest
-	(*GetTokenRequest)(nil),             // 22: users.v1.GetTokenRequest
-	(*ListTokensRequest)(nil),           // 23: users.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 24: users.v1.ListTokensResponse
-	(*DeleteTokenRequest)(nil),          // 25: users.v1.DeleteTokenRequest
-	(*ExchangeTokenRequest)(nil),        // 26: users.v1.ExchangeTokenRequest
-	(*ExchangeTokenResponse)(nil),       // 27: users.v1.ExchangeTokenResponse
-	(*ListRevocationsRequest)(nil),      // 28: users.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),     // 29: users.v1.ListRevocationsResponse
-	(*GetKeysRequest)(nil),              // 30: users.v1.GetKeysRequest
-	(*Keys)(nil),                        // 31: users.v1.Keys
-	(*GetUserRequest)(nil),              // 32: users.v1.GetUserRequest
-	(*BatchGetUsersRequest)(nil),        // 33: users.v1.BatchGetUsersRequest
-	(*BatchGetUsersResponse)(nil),       // 34: users.v1.BatchGetUsersResponse
-	(*ListUsersRequest)(nil),            // 35: users.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),           // 36: users.v1.ListUsersResponse
-	(*CreateUserRequest)(nil),           // 37: users.v1.CreateUserRequest
-	(*UpdateUserRequest)(nil),           // 38: users.v1.UpdateUserRequest
-	(*DeleteUserRequest)(nil),           // 39: users.v1.DeleteUserRequest
-	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),              // 41: page.v1.PageRequest
-	(*v1.PageInfo)(nil),                 // 42: page.v1.PageInfo
-	(*durationpb.Duration)(nil),         // 43: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),       // 44: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),               // 45: google.protobuf.Empty
+	(Role)(0),                            // 0: users.v1.Role
+	(*User)(nil),                         // 1: users.v1.User
+	(*RegisterRequest)(nil),              // 2: users.v1.RegisterRequest
+	(*LoginRequest)(nil),                 // 3: users.v1.LoginRequest
+	(*Tokens)(nil),                       // 4: users.v1.Tokens
+	(*RefreshTokensRequest)(nil),         // 5: users.v1.RefreshTokensRequest
+	(*BeginProviderSignInRequest)(nil),   // 6: users.v1.BeginProviderSignInRequest
+	(*BeginProviderSignInResponse)(nil),  // 7: users.v1.BeginProviderSignInResponse
+	(*FinishProviderSignInRequest)(nil),  // 8: users.v1.FinishProviderSignInRequest
+	(*FinishProviderSignInResponse)(nil), // 9: users.v1.FinishProviderSignInResponse
+	(*ExchangeCodeRequest)(nil),          // 10: users.v1.ExchangeCodeRequest
+	(*ExchangeIdTokenRequest)(nil),       // 11: users.v1.ExchangeIdTokenRequest
+	(*LogoutRequest)(nil),                // 12: users.v1.LogoutRequest
+	(*ChangePasswordRequest)(nil),        // 13: users.v1.ChangePasswordRequest
+	(*RequestPasswordResetRequest)(nil),  // 14: users.v1.RequestPasswordResetRequest
+	(*ResetPasswordRequest)(nil),         // 15: users.v1.ResetPasswordRequest
+	(*RequestEmailChangeRequest)(nil),    // 16: users.v1.RequestEmailChangeRequest
+	(*ConfirmEmailChangeRequest)(nil),    // 17: users.v1.ConfirmEmailChangeRequest
+	(*SecurityEvent)(nil),                // 18: users.v1.SecurityEvent
+	(*ListSecurityEventsRequest)(nil),    // 19: users.v1.ListSecurityEventsRequest
+	(*ListSecurityEventsResponse)(nil),   // 20: users.v1.ListSecurityEventsResponse
+	(*Session)(nil),                      // 21: users.v1.Session
+	(*ListSessionsRequest)(nil),          // 22: users.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),         // 23: users.v1.ListSessionsResponse
+	(*DeleteSessionRequest)(nil),         // 24: users.v1.DeleteSessionRequest
+	(*DeleteSessionsRequest)(nil),        // 25: users.v1.DeleteSessionsRequest
+	(*Token)(nil),                        // 26: users.v1.Token
+	(*CreateTokenRequest)(nil),           // 27: users.v1.CreateTokenRequest
+	(*GetTokenRequest)(nil),              // 28: users.v1.GetTokenRequest
+	(*ListTokensRequest)(nil),            // 29: users.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),           // 30: users.v1.ListTokensResponse
+	(*DeleteTokenRequest)(nil),           // 31: users.v1.DeleteTokenRequest
+	(*ExchangeTokenRequest)(nil),         // 32: users.v1.ExchangeTokenRequest
+	(*ExchangeTokenResponse)(nil),        // 33: users.v1.ExchangeTokenResponse
+	(*ListRevocationsRequest)(nil),       // 34: users.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),      // 35: users.v1.ListRevocationsResponse
+	(*GetKeysRequest)(nil),               // 36: users.v1.GetKeysRequest
+	(*Keys)(nil),                         // 37: users.v1.Keys
+	(*GetUserRequest)(nil),               // 38: users.v1.GetUserRequest
+	(*BatchGetUsersRequest)(nil),         // 39: users.v1.BatchGetUsersRequest
+	(*BatchGetUsersResponse)(nil),        // 40: users.v1.BatchGetUsersResponse
+	(*ListUsersRequest)(nil),             // 41: users.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),            // 42: users.v1.ListUsersResponse
+	(*CreateUserRequest)(nil),            // 43: users.v1.CreateUserRequest
+	(*UpdateUserRequest)(nil),            // 44: users.v1.UpdateUserRequest
+	(*DeleteUserRequest)(nil),            // 45: users.v1.DeleteUserRequest
+	(*timestamppb.Timestamp)(nil),        // 46: google.protobuf.Timestamp
+	(*v1.PageRequest)(nil),               // 47: page.v1.PageRequest
+	(*v1.PageInfo)(nil),                  // 48: page.v1.PageInfo
+	(*durationpb.Duration)(nil),          // 49: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),        // 50: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),                // 51: google.protobuf.Empty
 }
 var file_users_v1_users_proto_depIdxs = []int32{
-	40, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	40, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
+	46, // 0: users.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	46, // 1: users.v1.User.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: users.v1.User.role:type_name -> users.v1.Role
 	1,  // 3: users.v1.Tokens.user:type_name -> users.v1.User
-	40, // 4: users.v1.SecurityEvent.occurred_at:type_name -> google.protobuf.Timestamp
-	41, // 5: users.v1.ListSecurityEventsRequest.page:type_name -> page.v1.PageRequest
-	12, // 6: users.v1.ListSecurityEventsResponse.events:type_name -> users.v1.SecurityEvent
-	42, // 7: users.v1.ListSecurityEventsResponse.page:type_name -> page.v1.PageInfo
-	40, // 8: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	40, // 9: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
-	40, // 10: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	15, // 11: users.v1.ListSessionsResponse.sessions:type_name -> users.v1.Session
-	40, // 12: users.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	40, // 13: users.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 14: users.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
-	40, // 15: users.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 16: users.v1.ListTokensResponse.tokens:type_name -> users.v1.Token
-	40, // 17: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 18: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
-	43, // 19: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
+	46, // 4: users.v1.SecurityEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	47, // 5: users.v1.ListSecurityEventsRequest.page:type_name -> page.v1.PageRequest
+	18, // 6: users.v1.ListSecurityEventsResponse.events:type_name -> users.v1.SecurityEvent
+	48, // 7: users.v1.ListSecurityEventsResponse.page:type_name -> page.v1.PageInfo
+	46, // 8: users.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	46, // 9: users.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	46, // 10: users.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 11: users.v1.ListSessionsResponse.sessions:type_name -> users.v1.Session
+	46, // 12: users.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	46, // 13: users.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	46, // 14: users.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
+	46, // 15: users.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	26, // 16: users.v1.ListTokensResponse.tokens:type_name -> users.v1.Token
+	46, // 17: users.v1.ListRevocationsRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 18: users.v1.ListRevocationsResponse.read_at:type_name -> google.protobuf.Timestamp
+	49, // 19: users.v1.ListRevocationsResponse.lifetime:type_name -> google.protobuf.Duration
 	1,  // 20: users.v1.BatchGetUsersResponse.users:type_name -> users.v1.User
-	41, // 21: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
+	47, // 21: users.v1.ListUsersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 22: users.v1.ListUsersRequest.role:type_name -> users.v1.Role
 	1,  // 23: users.v1.ListUsersResponse.users:type_name -> users.v1.User
-	42, // 24: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
+	48, // 24: users.v1.ListUsersResponse.page:type_name -> page.v1.PageInfo
 	0,  // 25: users.v1.CreateUserRequest.role:type_name -> users.v1.Role
-	44, // 26: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	50, // 26: users.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 27: users.v1.UpdateUserRequest.role:type_name -> users.v1.Role
 	2,  // 28: users.v1.UsersService.Register:input_type -> users.v1.RegisterRequest
 	3,  // 29: users.v1.UsersService.Login:input_type -> users.v1.LoginRequest
 	5,  // 30: users.v1.UsersService.RefreshTokens:input_type -> users.v1.RefreshTokensRequest
-	6,  // 31: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
-	7,  // 32: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
-	8,  // 33: users.v1.UsersService.RequestPasswordReset:input_type -> users.v1.RequestPasswordResetRequest
-	9,  // 34: users.v1.UsersService.ResetPassword:input_type -> users.v1.ResetPasswordRequest
-	10, // 35: users.v1.UsersService.RequestEmailChange:input_type -> users.v1.RequestEmailChangeRequest
-	11, // 36: users.v1.UsersService.ConfirmEmailChange:input_type -> users.v1.ConfirmEmailChangeRequest
-	13, // 37: users.v1.UsersService.ListSecurityEvents:input_type -> users.v1.ListSecurityEventsRequest
-	16, // 38: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
-	18, // 39: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
-	19, // 40: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
-	21, // 41: users.v1.UsersService.CreateToken:input_type -> users.v1.CreateTokenRequest
-	22, // 42: users.v1.UsersService.GetToken:input_type -> users.v1.GetTokenRequest
-	23, // 43: users.v1.UsersService.ListTokens:input_type -> users.v1.ListTokensRequest
-	25, // 44: users.v1.UsersService.DeleteToken:input_type -> users.v1.DeleteTokenRequest
-	26, // 45: users.v1.UsersService.ExchangeToken:input_type -> users.v1.ExchangeTokenRequest
-	28, // 46: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
-	30, // 47: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
-	32, // 48: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
-	33, // 49: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
-	35, // 50: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
-	37, // 51: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
-	38, // 52: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
-	39, // 53: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
-	1,  // 54: users.v1.UsersService.Register:output_type -> users.v1.User
-	4,  // 55: users.v1.UsersService.Login:output_type -> users.v1.Tokens
-	4,  // 56: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
-	45, // 57: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
-	45, // 58: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
-	45, // 59: users.v1.UsersService.RequestPasswordReset:output_type -> google.protobuf.Empty
-	45, // 60: users.v1.UsersService.ResetPassword:output_type -> google.protobuf.Empty
-	45, // 61: users.v1.UsersService.RequestEmailChange:output_type -> google.protobuf.Empty
-	45, // 62: users.v1.UsersService.ConfirmEmailChange:output_type -> google.protobuf.Empty
-	14, // 63: users.v1.UsersService.ListSecurityEvents:output_type -> users.v1.ListSecurityEventsResponse
-	17, // 64: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
-	45, // 65: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
-	45, // 66: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
-	20, // 67: users.v1.UsersService.CreateToken:output_type -> users.v1.Token
-	20, // 68: users.v1.UsersService.GetToken:output_type -> users.v1.Token
-	24, // 69: users.v1.UsersService.ListTokens:output_type -> users.v1.ListTokensResponse
-	45, // 70: users.v1.UsersService.DeleteToken:output_type -> google.protobuf.Empty
-	27, // 71: users.v1.UsersService.ExchangeToken:output_type -> users.v1.ExchangeTokenResponse
-	29, // 72: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
-	31, // 73: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
-	1,  // 74: users.v1.UsersService.GetUser:output_type -> users.v1.User
-	34, // 75: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
-	36, // 76: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
-	1,  // 77: users.v1.UsersService.CreateUser:output_type -> users.v1.User
-	1,  // 78: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
-	45, // 79: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
-	54, // [54:80] is the sub-list for method output_type
-	28, // [28:54] is the sub-list for method input_type
+	12, // 31: users.v1.UsersService.Logout:input_type -> users.v1.LogoutRequest
+	13, // 32: users.v1.UsersService.ChangePassword:input_type -> users.v1.ChangePasswordRequest
+	14, // 33: users.v1.UsersService.RequestPasswordReset:input_type -> users.v1.RequestPasswordResetRequest
+	15, // 34: users.v1.UsersService.ResetPassword:input_type -> users.v1.ResetPasswordRequest
+	16, // 35: users.v1.UsersService.RequestEmailChange:input_type -> users.v1.RequestEmailChangeRequest
+	17, // 36: users.v1.UsersService.ConfirmEmailChange:input_type -> users.v1.ConfirmEmailChangeRequest
+	19, // 37: users.v1.UsersService.ListSecurityEvents:input_type -> users.v1.ListSecurityEventsRequest
+	22, // 38: users.v1.UsersService.ListSessions:input_type -> users.v1.ListSessionsRequest
+	24, // 39: users.v1.UsersService.DeleteSession:input_type -> users.v1.DeleteSessionRequest
+	25, // 40: users.v1.UsersService.DeleteSessions:input_type -> users.v1.DeleteSessionsRequest
+	27, // 41: users.v1.UsersService.CreateToken:input_type -> users.v1.CreateTokenRequest
+	28, // 42: users.v1.UsersService.GetToken:input_type -> users.v1.GetTokenRequest
+	29, // 43: users.v1.UsersService.ListTokens:input_type -> users.v1.ListTokensRequest
+	31, // 44: users.v1.UsersService.DeleteToken:input_type -> users.v1.DeleteTokenRequest
+	32, // 45: users.v1.UsersService.ExchangeToken:input_type -> users.v1.ExchangeTokenRequest
+	6,  // 46: users.v1.UsersService.BeginProviderSignIn:input_type -> users.v1.BeginProviderSignInRequest
+	8,  // 47: users.v1.UsersService.FinishProviderSignIn:input_type -> users.v1.FinishProviderSignInRequest
+	10, // 48: users.v1.UsersService.ExchangeCode:input_type -> users.v1.ExchangeCodeRequest
+	11, // 49: users.v1.UsersService.ExchangeIdToken:input_type -> users.v1.ExchangeIdTokenRequest
+	34, // 50: users.v1.UsersService.ListRevocations:input_type -> users.v1.ListRevocationsRequest
+	36, // 51: users.v1.UsersService.GetKeys:input_type -> users.v1.GetKeysRequest
+	38, // 52: users.v1.UsersService.GetUser:input_type -> users.v1.GetUserRequest
+	39, // 53: users.v1.UsersService.BatchGetUsers:input_type -> users.v1.BatchGetUsersRequest
+	41, // 54: users.v1.UsersService.ListUsers:input_type -> users.v1.ListUsersRequest
+	43, // 55: users.v1.UsersService.CreateUser:input_type -> users.v1.CreateUserRequest
+	44, // 56: users.v1.UsersService.UpdateUser:input_type -> users.v1.UpdateUserRequest
+	45, // 57: users.v1.UsersService.DeleteUser:input_type -> users.v1.DeleteUserRequest
+	1,  // 58: users.v1.UsersService.Register:output_type -> users.v1.User
+	4,  // 59: users.v1.UsersService.Login:output_type -> users.v1.Tokens
+	4,  // 60: users.v1.UsersService.RefreshTokens:output_type -> users.v1.Tokens
+	51, // 61: users.v1.UsersService.Logout:output_type -> google.protobuf.Empty
+	51, // 62: users.v1.UsersService.ChangePassword:output_type -> google.protobuf.Empty
+	51, // 63: users.v1.UsersService.RequestPasswordReset:output_type -> google.protobuf.Empty
+	51, // 64: users.v1.UsersService.ResetPassword:output_type -> google.protobuf.Empty
+	51, // 65: users.v1.UsersService.RequestEmailChange:output_type -> google.protobuf.Empty
+	51, // 66: users.v1.UsersService.ConfirmEmailChange:output_type -> google.protobuf.Empty
+	20, // 67: users.v1.UsersService.ListSecurityEvents:output_type -> users.v1.ListSecurityEventsResponse
+	23, // 68: users.v1.UsersService.ListSessions:output_type -> users.v1.ListSessionsResponse
+	51, // 69: users.v1.UsersService.DeleteSession:output_type -> google.protobuf.Empty
+	51, // 70: users.v1.UsersService.DeleteSessions:output_type -> google.protobuf.Empty
+	26, // 71: users.v1.UsersService.CreateToken:output_type -> users.v1.Token
+	26, // 72: users.v1.UsersService.GetToken:output_type -> users.v1.Token
+	30, // 73: users.v1.UsersService.ListTokens:output_type -> users.v1.ListTokensResponse
+	51, // 74: users.v1.UsersService.DeleteToken:output_type -> google.protobuf.Empty
+	33, // 75: users.v1.UsersService.ExchangeToken:output_type -> users.v1.ExchangeTokenResponse
+	7,  // 76: users.v1.UsersService.BeginProviderSignIn:output_type -> users.v1.BeginProviderSignInResponse
+	9,  // 77: users.v1.UsersService.FinishProviderSignIn:output_type -> users.v1.FinishProviderSignInResponse
+	4,  // 78: users.v1.UsersService.ExchangeCode:output_type -> users.v1.Tokens
+	4,  // 79: users.v1.UsersService.ExchangeIdToken:output_type -> users.v1.Tokens
+	35, // 80: users.v1.UsersService.ListRevocations:output_type -> users.v1.ListRevocationsResponse
+	37, // 81: users.v1.UsersService.GetKeys:output_type -> users.v1.Keys
+	1,  // 82: users.v1.UsersService.GetUser:output_type -> users.v1.User
+	40, // 83: users.v1.UsersService.BatchGetUsers:output_type -> users.v1.BatchGetUsersResponse
+	42, // 84: users.v1.UsersService.ListUsers:output_type -> users.v1.ListUsersResponse
+	1,  // 85: users.v1.UsersService.CreateUser:output_type -> users.v1.User
+	1,  // 86: users.v1.UsersService.UpdateUser:output_type -> users.v1.User
+	51, // 87: users.v1.UsersService.DeleteUser:output_type -> google.protobuf.Empty
+	58, // [58:88] is the sub-list for method output_type
+	28, // [28:58] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -2660,15 +3057,15 @@ func file_users_v1_users_proto_init() {
 		return
 	}
 	file_users_v1_users_proto_msgTypes[0].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[34].OneofWrappers = []any{}
-	file_users_v1_users_proto_msgTypes[36].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[40].OneofWrappers = []any{}
+	file_users_v1_users_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_users_v1_users_proto_rawDesc), len(file_users_v1_users_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   39,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

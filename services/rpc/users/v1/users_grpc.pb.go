@@ -40,6 +40,10 @@ const (
 	UsersService_ListTokens_FullMethodName           = "/users.v1.UsersService/ListTokens"
 	UsersService_DeleteToken_FullMethodName          = "/users.v1.UsersService/DeleteToken"
 	UsersService_ExchangeToken_FullMethodName        = "/users.v1.UsersService/ExchangeToken"
+	UsersService_BeginProviderSignIn_FullMethodName  = "/users.v1.UsersService/BeginProviderSignIn"
+	UsersService_FinishProviderSignIn_FullMethodName = "/users.v1.UsersService/FinishProviderSignIn"
+	UsersService_ExchangeCode_FullMethodName         = "/users.v1.UsersService/ExchangeCode"
+	UsersService_ExchangeIdToken_FullMethodName      = "/users.v1.UsersService/ExchangeIdToken"
 	UsersService_ListRevocations_FullMethodName      = "/users.v1.UsersService/ListRevocations"
 	UsersService_GetKeys_FullMethodName              = "/users.v1.UsersService/GetKeys"
 	UsersService_GetUser_FullMethodName              = "/users.v1.UsersService/GetUser"
@@ -101,6 +105,19 @@ type UsersServiceClient interface {
 	// those who verify tokens verify one kind. Needs no token. One that is unknown, expired or revoked is the same
 	// UNAUTHENTICATED.
 	ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, opts ...grpc.CallOption) (*ExchangeTokenResponse, error)
+	// BeginProviderSignIn begins a sign-in with the external provider: it says where to send the browser, and remembers where
+	// to send it afterwards, which must be one of the places that the configuration allows. Needs no token. NOT_FOUND when
+	// there is no provider, here and below; UNAVAILABLE when it can not be reached.
+	BeginProviderSignIn(ctx context.Context, in *BeginProviderSignInRequest, opts ...grpc.CallOption) (*BeginProviderSignInResponse, error)
+	// FinishProviderSignIn takes what the provider sends the browser back with, and says where to send it now. Needs no
+	// token. A state that is unknown, used, old or another browser's is UNAUTHENTICATED.
+	FinishProviderSignIn(ctx context.Context, in *FinishProviderSignInRequest, opts ...grpc.CallOption) (*FinishProviderSignInResponse, error)
+	// ExchangeCode exchanges the code that such a sign-in ended with for tokens. Needs no token. A code works once, within a
+	// minute, for the app that has the verifier. Any other is the same UNAUTHENTICATED.
+	ExchangeCode(ctx context.Context, in *ExchangeCodeRequest, opts ...grpc.CallOption) (*Tokens, error)
+	// ExchangeIdToken exchanges an ID token of the provider, which an app got by itself, for tokens. Needs no token. One that
+	// does not hold, is not for us, or came before is UNAUTHENTICATED.
+	ExchangeIdToken(ctx context.Context, in *ExchangeIdTokenRequest, opts ...grpc.CallOption) (*Tokens, error)
 	// ListRevocations gives the sessions and personal access tokens that ended so lately that an access token of theirs can
 	// still be valid. Needs no token: those who verify tokens ask for it, and the id of a session opens nothing.
 	ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error)
@@ -309,6 +326,46 @@ func (c *usersServiceClient) ExchangeToken(ctx context.Context, in *ExchangeToke
 	return out, nil
 }
 
+func (c *usersServiceClient) BeginProviderSignIn(ctx context.Context, in *BeginProviderSignInRequest, opts ...grpc.CallOption) (*BeginProviderSignInResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BeginProviderSignInResponse)
+	err := c.cc.Invoke(ctx, UsersService_BeginProviderSignIn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) FinishProviderSignIn(ctx context.Context, in *FinishProviderSignInRequest, opts ...grpc.CallOption) (*FinishProviderSignInResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FinishProviderSignInResponse)
+	err := c.cc.Invoke(ctx, UsersService_FinishProviderSignIn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ExchangeCode(ctx context.Context, in *ExchangeCodeRequest, opts ...grpc.CallOption) (*Tokens, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Tokens)
+	err := c.cc.Invoke(ctx, UsersService_ExchangeCode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usersServiceClient) ExchangeIdToken(ctx context.Context, in *ExchangeIdTokenRequest, opts ...grpc.CallOption) (*Tokens, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Tokens)
+	err := c.cc.Invoke(ctx, UsersService_ExchangeIdToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *usersServiceClient) ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListRevocationsResponse)
@@ -440,6 +497,19 @@ type UsersServiceServer interface {
 	// those who verify tokens verify one kind. Needs no token. One that is unknown, expired or revoked is the same
 	// UNAUTHENTICATED.
 	ExchangeToken(context.Context, *ExchangeTokenRequest) (*ExchangeTokenResponse, error)
+	// BeginProviderSignIn begins a sign-in with the external provider: it says where to send the browser, and remembers where
+	// to send it afterwards, which must be one of the places that the configuration allows. Needs no token. NOT_FOUND when
+	// there is no provider, here and below; UNAVAILABLE when it can not be reached.
+	BeginProviderSignIn(context.Context, *BeginProviderSignInRequest) (*BeginProviderSignInResponse, error)
+	// FinishProviderSignIn takes what the provider sends the browser back with, and says where to send it now. Needs no
+	// token. A state that is unknown, used, old or another browser's is UNAUTHENTICATED.
+	FinishProviderSignIn(context.Context, *FinishProviderSignInRequest) (*FinishProviderSignInResponse, error)
+	// ExchangeCode exchanges the code that such a sign-in ended with for tokens. Needs no token. A code works once, within a
+	// minute, for the app that has the verifier. Any other is the same UNAUTHENTICATED.
+	ExchangeCode(context.Context, *ExchangeCodeRequest) (*Tokens, error)
+	// ExchangeIdToken exchanges an ID token of the provider, which an app got by itself, for tokens. Needs no token. One that
+	// does not hold, is not for us, or came before is UNAUTHENTICATED.
+	ExchangeIdToken(context.Context, *ExchangeIdTokenRequest) (*Tokens, error)
 	// ListRevocations gives the sessions and personal access tokens that ended so lately that an access token of theirs can
 	// still be valid. Needs no token: those who verify tokens ask for it, and the id of a session opens nothing.
 	ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error)
@@ -521,6 +591,18 @@ func (UnimplementedUsersServiceServer) DeleteToken(context.Context, *DeleteToken
 }
 func (UnimplementedUsersServiceServer) ExchangeToken(context.Context, *ExchangeTokenRequest) (*ExchangeTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExchangeToken not implemented")
+}
+func (UnimplementedUsersServiceServer) BeginProviderSignIn(context.Context, *BeginProviderSignInRequest) (*BeginProviderSignInResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BeginProviderSignIn not implemented")
+}
+func (UnimplementedUsersServiceServer) FinishProviderSignIn(context.Context, *FinishProviderSignInRequest) (*FinishProviderSignInResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FinishProviderSignIn not implemented")
+}
+func (UnimplementedUsersServiceServer) ExchangeCode(context.Context, *ExchangeCodeRequest) (*Tokens, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeCode not implemented")
+}
+func (UnimplementedUsersServiceServer) ExchangeIdToken(context.Context, *ExchangeIdTokenRequest) (*Tokens, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeIdToken not implemented")
 }
 func (UnimplementedUsersServiceServer) ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRevocations not implemented")
@@ -891,6 +973,78 @@ func _UsersService_ExchangeToken_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _UsersService_BeginProviderSignIn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BeginProviderSignInRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).BeginProviderSignIn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_BeginProviderSignIn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).BeginProviderSignIn(ctx, req.(*BeginProviderSignInRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_FinishProviderSignIn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FinishProviderSignInRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).FinishProviderSignIn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_FinishProviderSignIn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).FinishProviderSignIn(ctx, req.(*FinishProviderSignInRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ExchangeCode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeCodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ExchangeCode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ExchangeCode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ExchangeCode(ctx, req.(*ExchangeCodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _UsersService_ExchangeIdToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeIdTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsersServiceServer).ExchangeIdToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsersService_ExchangeIdToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsersServiceServer).ExchangeIdToken(ctx, req.(*ExchangeIdTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _UsersService_ListRevocations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListRevocationsRequest)
 	if err := dec(in); err != nil {
@@ -1113,6 +1267,22 @@ var UsersService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExchangeToken",
 			Handler:    _UsersService_ExchangeToken_Handler,
+		},
+		{
+			MethodName: "BeginProviderSignIn",
+			Handler:    _UsersService_BeginProviderSignIn_Handler,
+		},
+		{
+			MethodName: "FinishProviderSignIn",
+			Handler:    _UsersService_FinishProviderSignIn_Handler,
+		},
+		{
+			MethodName: "ExchangeCode",
+			Handler:    _UsersService_ExchangeCode_Handler,
+		},
+		{
+			MethodName: "ExchangeIdToken",
+			Handler:    _UsersService_ExchangeIdToken_Handler,
 		},
 		{
 			MethodName: "ListRevocations",
