@@ -111,7 +111,7 @@ const settled = "e.xid < pg_snapshot_xmin(pg_current_snapshot())"
 // List gives the first events after a position, in order.
 func List(ctx context.Context, db bun.IDB, after Position, f Filter, limit int64) ([]Record, error) {
 	q := db.NewSelect().Model((*stored)(nil)).
-		Where("(e.xid, e.id) > (?::xid8, ?)", strconv.FormatUint(after.XID, 10), after.ID)
+		Where("(e.xid, e.id) > (?::xid8, ?)", postgres.Arg(strconv.FormatUint(after.XID, 10)), postgres.Arg(after.ID))
 	return scan(ctx, narrow(q, f).OrderExpr("e.xid, e.id").Limit(limit))
 }
 
@@ -128,18 +128,19 @@ func narrow(q *bun.SelectQuery, f Filter) *bun.SelectQuery {
 	q = q.Where(settled)
 	switch {
 	case f.Either:
-		q = q.Where("(e.project_id = ANY(?) OR e.audience @> ?)", pgdialect.Array(f.Projects), pgdialect.Array([]int64{f.Audience}))
+		q = q.Where("(e.project_id = ANY(?) OR e.audience @> ?)",
+			postgres.Literal(pgdialect.Array(f.Projects)), postgres.Literal(pgdialect.Array([]int64{f.Audience})))
 	case f.Projects != nil:
-		q = q.Where("e.project_id = ANY(?)", pgdialect.Array(f.Projects))
+		q = q.Where("e.project_id = ANY(?)", postgres.Literal(pgdialect.Array(f.Projects)))
 	}
 	if f.SubjectID != 0 {
-		q = q.Where("e.subject_id = ?", f.SubjectID)
+		q = q.Where("e.subject_id = ?", postgres.Literal(f.SubjectID))
 	}
 	if len(f.Types) > 0 {
-		q = q.Where("e.type = ANY(?)", pgdialect.Array(f.Types))
+		q = q.Where("e.type = ANY(?)", postgres.Literal(pgdialect.Array(f.Types)))
 	}
 	if f.Audience != 0 && !f.Either {
-		q = q.Where("e.audience @> ?", pgdialect.Array([]int64{f.Audience}))
+		q = q.Where("e.audience @> ?", postgres.Literal(pgdialect.Array([]int64{f.Audience})))
 	}
 	return q
 }
@@ -256,7 +257,7 @@ func position(ctx context.Context, db bun.IDB, consumer string) (Position, error
 func moveTo(ctx context.Context, db bun.IDB, consumer string, p Position) error {
 	_, err := db.NewRaw("INSERT INTO event_positions (consumer, xid, id) VALUES (?, ?::xid8, ?) "+
 		"ON CONFLICT (consumer) DO UPDATE SET xid = excluded.xid, id = excluded.id, moved_at = now()",
-		consumer, strconv.FormatUint(p.XID, 10), p.ID).Exec(ctx)
+		postgres.Arg(consumer), postgres.Arg(strconv.FormatUint(p.XID, 10)), postgres.Arg(p.ID)).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("note the position of %s: %w", consumer, err)
 	}

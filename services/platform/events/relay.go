@@ -31,6 +31,11 @@ const (
 	firstPause, lastPause = 20 * time.Millisecond, time.Second
 	// While a transaction in flight holds events back, it is looked for its end so often.
 	heldPause = 3 * time.Millisecond
+	// gather is how long events gather after some were passed on, so that under load several go at once.
+	gather = 10 * time.Millisecond
+	// moveEvery is how often the position is written while events keep coming: those after it are passed on again after
+	// a crash, which consumers have to bear anyway.
+	moveEvery = 100 * time.Millisecond
 	// relayTimeout bounds each statement, and each call of a consumer.
 	relayTimeout = 5 * time.Second
 
@@ -171,6 +176,10 @@ func (r *Relay) lead(ctx context.Context, c *run) (err error) {
 	if err := await(ctx, conn, c.Name); err != nil {
 		return err
 	}
+	// A position that a crash of Postgres loses is one to go on from all the same: it need not wait for the disk.
+	if _, err := conn.NewRaw("SET synchronous_commit = off").Exec(ctx); err != nil {
+		return fmt.Errorf("prepare the relay's connection: %w", err)
+	}
 	at, err := bounded(ctx, func(ctx context.Context) (Position, error) { return position(ctx, conn, c.Name) })
 	if err != nil {
 		return err
@@ -180,6 +189,17 @@ func (r *Relay) lead(ctx context.Context, c *run) (err error) {
 		return err
 	}
 	c.leading.Store(true)
+	kept, keptAt := at, time.Now()
+	keep := func() error {
+		if kept == at {
+			return nil
+		}
+		kept, keptAt = at, time.Now()
+		_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, moveTo(ctx, conn, c.Name, at)
+		})
+		return err
+	}
 	for ctx.Err() == nil {
 		records, err := bounded(ctx, func(ctx context.Context) ([]Record, error) {
 			return List(ctx, conn, at, Filter{}, batch)
@@ -188,6 +208,9 @@ func (r *Relay) lead(ctx context.Context, c *run) (err error) {
 			return err
 		}
 		if len(records) == 0 {
+			if err := keep(); err != nil {
+				return err
+			}
 			if err := r.rest(ctx, conn, c, at, last); err != nil {
 				return err
 			}
@@ -200,10 +223,13 @@ func (r *Relay) lead(ctx context.Context, c *run) (err error) {
 			return nil
 		}
 		last = &records[len(records)-1]
-		if _, err := bounded(ctx, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, moveTo(ctx, conn, c.Name, at)
-		}); err != nil {
-			return err
+		if time.Since(keptAt) >= moveEvery {
+			if err := keep(); err != nil {
+				return err
+			}
+		}
+		if len(records) < batch {
+			pause(ctx, gather)
 		}
 	}
 	return nil
@@ -244,8 +270,8 @@ func (r *Relay) handle(ctx context.Context, c *run, records []Record) bool {
 // rest waits until there may be more events than those up to at.
 func (r *Relay) rest(ctx context.Context, conn bun.IDB, c *run, at Position, last *Record) error {
 	held, err := bounded(ctx, func(ctx context.Context) (bool, error) {
-		return conn.NewSelect().TableExpr("events AS e").Where("(e.xid, e.id) > (?::xid8, ?)", fmt.Sprint(at.XID), at.ID).
-			Exists(ctx)
+		return conn.NewSelect().TableExpr("events AS e").
+			Where("(e.xid, e.id) > (?::xid8, ?)", postgres.Arg(fmt.Sprint(at.XID)), postgres.Arg(at.ID)).Exists(ctx)
 	})
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -96,9 +95,7 @@ func (d *dialect) OnTable(table *schema.Table) {
 // connector opens connections that prepare statements with marked arguments.
 type connector struct{ driver.Connector }
 
-func newConnector(pool *pgxpool.Pool) connector { return connector{stdlib.GetPoolConnector(pool)} }
-
-// Connect takes a connection from the pool.
+// Connect gives a connection.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	opened, err := c.Connector.Connect(ctx)
 	if err != nil {

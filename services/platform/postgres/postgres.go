@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
 // Config says where a service's database is.
@@ -65,7 +64,7 @@ func (c *Conn) Close() error {
 
 // Dedicated opens a connection of its own. Hooks do not see its statements.
 func (db *DB) Dedicated(ctx context.Context) (*Conn, error) {
-	own := bun.NewDB(stdlib.OpenDB(*db.pool.Config().ConnConfig), pgdialect.New())
+	own := bun.NewDB(sql.OpenDB(connector{stdlib.GetConnector(*db.pool.Config().ConnConfig)}), newDialect())
 	conn, err := own.Conn(ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect: %w", err), own.Close())
@@ -125,7 +124,7 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	pooled := sql.OpenDB(newConnector(pool))
+	pooled := sql.OpenDB(connector{stdlib.GetPoolConnector(pool)})
 	pooled.SetMaxIdleConns(0) // the pool keeps them
 	db := bun.NewDB(pooled, newDialect())
 	for _, h := range hooks {
