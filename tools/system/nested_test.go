@@ -54,8 +54,8 @@ func TestANestedQueryCostsOneRPCALevelAndOneStatementAnRPC(t *testing.T) {
 		tasksv1.TasksService_BatchListTasks_FullMethodName:     1,
 		tasksv1.TasksService_BatchListComments_FullMethodName:  1,
 		usersv1.UsersService_BatchGetUsers_FullMethodName:      2, // assignees, authors
-		// Asked by tasks and not by the edge, once for each of its two lists.
-		projectsv1.ProjectsService_BatchGetAccess_FullMethodName: 2,
+		// Asked by tasks when it has not remembered it, at once for both of its lists.
+		projectsv1.ProjectsService_ListAccess_FullMethodName: 2,
 		// Asked all the time, by every process.
 		usersv1.UsersService_ListRevocations_FullMethodName: 4,
 	}
