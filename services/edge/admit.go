@@ -20,10 +20,10 @@ import (
 // renew it.
 func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []netip.Prefix, answers *cache.Answers) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		address := "address:" + clientAddress(r, proxies)
+		address := addressOf(r, proxies)
 		caller, err := tokens.authenticate(r.Context(), r.Header, address)
 		key := address
-		signIn := strings.HasPrefix(r.URL.Path, "/api/auth/")
+		signIn := signsIn(r)
 		if caller != nil && !signIn {
 			key = "user:" + strconv.FormatInt(caller.UserID, 10)
 		}
@@ -51,10 +51,16 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 	})
 }
 
+// addressOf is what requests from an address are counted against.
+func addressOf(r *http.Request, proxies []netip.Prefix) string { return "address:" + clientAddress(r, proxies) }
+
+// signsIn reports whether the stricter limit holds.
+func signsIn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/auth/") }
+
 // authenticate gives the caller, or nil when nobody says who they are.
 func (a *authenticator) authenticate(ctx context.Context, h http.Header, address string) (*auth.Caller, error) {
 	sent := h["Authorization"]
-	if len(sent) == 0 {
+	if len(sent) == 0 || len(sent[0]) > maxHeaders { // such a request is refused for its headers, and not looked at
 		return nil, nil //nolint:nilnil // nobody is no error
 	}
 	token, ok := auth.Bearer(sent[0])

@@ -117,9 +117,21 @@ func TestWhatIsTooLongIsRefused(t *testing.T) {
 	if checkProblem(t, "a long address", res); res.StatusCode != http.StatusRequestURITooLong {
 		t.Errorf("a long address: got %d, want 414", res.StatusCode)
 	}
-	res = w.do("GET", "/api/tasks/", "", "X-Whatever", strings.Repeat("x", maxHeaders))
-	if checkProblem(t, "large headers", res); res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("large headers: got %d, want 431", res.StatusCode)
+	for name, headers := range map[string][]string{
+		"large headers":  {"X-Whatever", strings.Repeat("x", maxHeaders)},
+		"huge headers":   {"X-Whatever", strings.Repeat("x", maxHeaderBytes-8<<10)},
+		"a long token":   {"X-Whatever", "x", "Authorization", "Bearer " + strings.Repeat("x", maxHeaders)},
+		"two headers":    {"X-Whatever", strings.Repeat("x", maxHeaders/2), "X-Request-Id", strings.Repeat("y", maxHeaders/2)},
+	} {
+		res := w.do("GET", "/api/tasks/", "", headers...)
+		checkProblem(t, name, res)
+		if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge || res.Header.Get("RateLimit") == "" || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: got %d %v, want 431 with the usual headers", name, res.StatusCode, res.Header)
+		}
+	}
+	res = w.do("GET", "/api/tasks/?search="+strings.Repeat("x", 500_000), "")
+	if checkProblem(t, "a huge address", res); res.StatusCode != http.StatusRequestURITooLong {
+		t.Errorf("a huge address: got %d, want 414", res.StatusCode)
 	}
 	for name, body := range map[string]string{
 		"depth":      strings.Repeat("[", 100_000),

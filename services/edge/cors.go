@@ -21,8 +21,9 @@ var corsExpose = strings.Join([]string{ //nolint:gochecknoglobals // a constant
 	"X-Request-Id", "Server-Timing", "WWW-Authenticate", "Allow",
 }, ", ")
 
-// cors lets pages of the origins call, and answers their browsers' questions beforehand.
-func cors(next http.Handler, origins []string) http.Handler {
+// cors lets pages of the origins call, and answers their browsers' questions beforehand. These cost nothing of what the
+// caller may ask for: whoever asks is not known yet, and others may share the address. tell says what is left.
+func cors(next http.Handler, origins []string, tell func(http.Header, *http.Request)) http.Handler {
 	if len(origins) == 0 {
 		return next
 	}
@@ -46,6 +47,7 @@ func cors(next http.Handler, origins []string) http.Handler {
 			h.Set("Access-Control-Allow-Headers", corsSend)
 			h.Set("Access-Control-Max-Age", corsMaxAge)
 		}
+		tell(h, r)
 		w.WriteHeader(http.StatusNoContent)
 	})
 }

@@ -55,8 +55,9 @@ const (
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// maxHeaderBytes is where net/http itself gives up, in plain text; bounds.go answers below it, in ours.
-	maxHeaderBytes = 64 << 10
+	// maxHeaderBytes is where net/http itself gives up, in plain text, and closes; it is net/http's own default. bounds.go
+	// refuses far less, in our words: what is between must be read for that.
+	maxHeaderBytes = http.DefaultMaxHeaderBytes
 )
 
 // Run serves until ctx ends. It is ready at once: what a service that is down can not answer is 503, and all else

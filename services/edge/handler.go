@@ -65,7 +65,9 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, callers *auth
 	h = deadline(h, cfg.Timeout)
 	h = recovery(h, env.Log)
 	h = atOnce(h, cfg.Concurrency)
-	h = cors(h, cfg.Origins)
+	h = cors(h, cfg.Origins, func(h http.Header, r *http.Request) {
+		limits.tell(h, r, addressOf(r, cfg.Proxies), signsIn(r))
+	})
 	h = compress(h)
 	h = headers(h)
 	return observe(h, env)

@@ -95,20 +95,33 @@ func (s *rates) meter(p metric.MeterProvider) (err error) {
 
 // take counts a request, tells how many are left, and is an error when there are none.
 func (s *rates) take(h http.Header, r *http.Request, key string, signIn bool) error {
-	p := &s.requests
+	p := s.policy(signIn)
+	return p.refusal(s.asked(h, r, p, key, 1))
+}
+
+// tell tells how many requests are left, and counts none.
+func (s *rates) tell(h http.Header, r *http.Request, key string, signIn bool) {
+	s.asked(h, r, s.policy(signIn), key, 0)
+}
+
+func (s *rates) policy(signIn bool) *policy {
 	if signIn {
-		p = &s.signIns
+		return &s.signIns
 	}
+	return &s.requests
+}
+
+// asked counts n requests and tells how many are left; it is nil when nobody knows, and where there is no limit.
+func (s *rates) asked(h http.Header, r *http.Request, p *policy, key string, n int) *redis_rate.Result {
 	if p.limit.Rate == 0 {
 		return nil
 	}
 	h.Set(policyHeader, p.header)
-	res := s.ask(r.Context(), p, key, 1)
-	if res == nil {
-		return nil // without a header: nobody knows
+	res := s.ask(r.Context(), p, key, n)
+	if res != nil {
+		h.Set(limitHeader, `"`+p.name+`";r=`+strconv.Itoa(res.Remaining)+";t="+seconds(res.ResetAfter))
 	}
-	h.Set(limitHeader, `"`+p.name+`";r=`+strconv.Itoa(res.Remaining)+";t="+seconds(res.ResetAfter))
-	return p.refusal(res)
+	return res
 }
 
 // addressKey is the context's key of what a request without a caller is counted against.
