@@ -52,7 +52,9 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 }
 
 // addressOf is what requests from an address are counted against.
-func addressOf(r *http.Request, proxies []netip.Prefix) string { return "address:" + clientAddress(r, proxies) }
+func addressOf(r *http.Request, proxies []netip.Prefix) string {
+	return "address:" + clientAddress(r, proxies)
+}
 
 // signsIn reports whether the stricter limit holds.
 func signsIn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/auth/") }

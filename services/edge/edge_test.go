@@ -602,13 +602,13 @@ func TestCrossOriginRequests(t *testing.T) {
 		res.Header.Get("Access-Control-Max-Age") == "" {
 		t.Errorf("preflight: got %d %v", res.StatusCode, res.Header)
 	}
-	policy, left := res.Header.Get("RateLimit-Policy"), res.Header.Get("RateLimit")
+	policy, left := res.Header.Get(policyHeader), res.Header.Get(limitHeader)
 	again := w.do("OPTIONS", "/api/tasks/", "", "Origin", origin, "Access-Control-Request-Method", "PATCH", "Authorization", "")
-	if !strings.HasPrefix(policy, `"requests";q=`) || !strings.HasPrefix(left, `"requests";r=`) || again.Header.Get("RateLimit") != left {
-		t.Errorf("preflight: got RateLimit-Policy %s, RateLimit %s and then %s, want both, and none taken", policy, left, again.Header.Get("RateLimit"))
+	if !strings.HasPrefix(policy, `"requests";q=`) || !strings.HasPrefix(left, `"requests";r=`) || again.Header.Get(limitHeader) != left {
+		t.Errorf("preflight: got RateLimit-Policy %s, RateLimit %s and then %s, want both, and none taken", policy, left, again.Header.Get(limitHeader))
 	}
 	signIn := w.do("OPTIONS", "/api/auth/login/", "", "Origin", origin, "Access-Control-Request-Method", "POST", "Authorization", "")
-	if got := signIn.Header.Get("RateLimit"); !strings.HasPrefix(got, `"sign-ins";r=`) {
+	if got := signIn.Header.Get(limitHeader); !strings.HasPrefix(got, `"sign-ins";r=`) {
 		t.Errorf("preflight of signing in: got RateLimit %s", got)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/page/pagetest"
-	"github.com/trackway/trackway/services/platform/pgtest"
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
@@ -17,19 +16,9 @@ import (
 // deep is a database with so many tasks and comments that reading them all is seen.
 func deep(t *testing.T) store {
 	t.Helper()
-	url := pgtest.Open(t, "tasks", func(ctx context.Context, url string) error {
+	db := pagetest.Fill(t, "tasks", func(ctx context.Context, url string) error {
 		return Migrate(ctx, Config{Postgres: postgres.Config{URL: url}}, app.Env{})
-	})
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	for _, statement := range []string{
+	},
 		`INSERT INTO tasks (project_id, number, title, description, status, priority, creator_id, due_date, position,
 				created_at, updated_at)
 			SELECT CASE WHEN n % 6 < 4 THEN 1 ELSE n % 6 - 2 END, n, 'Task ' || n % 1000, 'word' || n % 3000, 1 + n % 2, 1 + n % 5, 1,
@@ -38,12 +27,7 @@ func deep(t *testing.T) store {
 			FROM generate_series(1, 24000) AS n`,
 		`INSERT INTO comments (project_id, task_id, author_id, body, created_at, updated_at)
 			SELECT project_id, id, 1 + id % 3, 'Well', created_at, updated_at FROM tasks`,
-		"ANALYZE",
-	} {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
+	)
 	return store{&write.DB{DB: db}}
 }
 
