@@ -83,9 +83,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	s := &service{
 		store: store{&write.DB{DB: db, Cache: writer}}, projects: projectsv1.NewProjectsServiceClient(projectsConn),
-		versions: versions,
+		versions: versions, own: cache.Remember[accessOf, access](maxOwn),
 	}
-	s.own = cache.Remember(maxOwn, func(ctx context.Context, _ accessOf) (access, error) { return s.listAccess(ctx) })
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) {
 			tasksv1.RegisterTasksServiceServer(srv, s)
