@@ -11,8 +11,7 @@ import (
 
 // accessMaps knows what callers are in their projects, each as of a version of the caller's access.
 type accessMaps struct {
-	projects projectsv1.ProjectsServiceClient
-	known    *cache.Remembered[accessOf, map[int64]auth.Role]
+	known *cache.Remembered[accessOf, map[int64]auth.Role]
 }
 
 // accessOf is whose access it is. A global admin has other roles than the same user without that, whose token may be
@@ -26,25 +25,22 @@ type accessOf struct {
 const maxAccessMaps = 10_000
 
 func newAccessMaps(projects projectsv1.ProjectsServiceClient) *accessMaps {
-	return &accessMaps{projects: projects, known: cache.Remember[accessOf, map[int64]auth.Role](maxAccessMaps)}
+	return &accessMaps{cache.Remember(maxAccessMaps, func(ctx context.Context, _ accessOf) (map[int64]auth.Role, error) {
+		res, err := projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
+		if err != nil {
+			return nil, fmt.Errorf("list the caller's access: %w", err)
+		}
+		roles := make(map[int64]auth.Role, len(res.GetAccess()))
+		for _, in := range res.GetAccess() {
+			roles[in.GetProjectId()] = auth.Role(in.GetRole())
+		}
+		return roles, nil
+	})}
 }
 
 // role is what the caller is in the project, as of the look; no role when that can not be known, or when the caller is
 // no member, whom only the service can judge.
 func (a *accessMaps) role(ctx context.Context, caller *auth.Caller, look *cache.Look, projectID int64) auth.Role {
-	roles, _ := a.known.Get(ctx, accessOf{caller.UserID, caller.Admin}, look, a.list)
+	roles, _ := a.known.Get(ctx, accessOf{caller.UserID, caller.Admin}, look)
 	return roles[projectID]
-}
-
-// list asks the projects service.
-func (a *accessMaps) list(ctx context.Context) (map[int64]auth.Role, error) {
-	res, err := a.projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("list the caller's access: %w", err)
-	}
-	roles := make(map[int64]auth.Role, len(res.GetAccess()))
-	for _, in := range res.GetAccess() {
-		roles[in.GetProjectId()] = auth.Role(in.GetRole())
-	}
-	return roles, nil
 }

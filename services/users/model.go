@@ -160,6 +160,19 @@ type link struct {
 	ExpiresAt time.Time
 }
 
+// signingKey is a row of signing_keys: the public half of a key.
+type signingKey struct {
+	bun.BaseModel `bun:"table:signing_keys,alias:k"`
+
+	ID     string `bun:",pk"`
+	Public []byte
+	SeenAt time.Time
+	HeldAt time.Time
+
+	// Known is whether everybody knows it by now.
+	Known bool `bun:",scanonly"`
+}
+
 // identity is a row of identities: whom a subject of the provider is.
 type identity struct {
 	bun.BaseModel `bun:"table:identities,alias:i"`
@@ -194,15 +207,6 @@ type signInCode struct {
 	EmailVerified bool
 	Name          string
 	ExpiresAt     time.Time
-}
-
-// reset is that somebody asked for a link to set a password.
-type reset struct {
-	bun.BaseModel `bun:"table:resets,alias:r"`
-
-	ID          int64 `bun:",pk,autoincrement"`
-	Email       string
-	Traceparent string `bun:",nullzero"` // the trace of who asked
 }
 
 // event is a row of events, as the audit trail reads it.

@@ -38,7 +38,8 @@ type service struct {
 
 	store       store
 	hasher      *hasher
-	issuer      *auth.Issuer
+	keys        *keyring
+	issuer      *auth.Issuer // of the keyring
 	refreshTTL  time.Duration
 	tokenMaxTTL time.Duration
 	mail        mail.Config

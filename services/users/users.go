@@ -22,7 +22,6 @@ import (
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/postgres"
-	"github.com/trackway/trackway/services/platform/telemetry"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
@@ -40,7 +39,9 @@ type Config struct {
 	Mail     mail.Config
 	Provider ProviderConfig
 
-	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, separated by commas: the first signs access tokens, all verify them"`
+	SigningKeys   []string      `env:"SIGNING_KEY_FILES,required,notEmpty" doc:"Files with Ed25519 keys, PKCS #8 in PEM, or folders of such, separated by commas: the first signs access tokens, in a folder the last by name, and all verify them. They are read again and again"`
+	KeyCheck      time.Duration `env:"SIGNING_KEY_CHECK" envDefault:"30s" doc:"How often the signing keys are read again"`
+	KeyDelay      time.Duration `env:"SIGNING_KEY_DELAY" envDefault:"10m" doc:"How long a new signing key is published before it signs; at least as long as verifiers keep the keys, which is 5m for ours"`
 	AccessTTL     time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"10m" doc:"How long an access token is valid"`
 	RefreshTTL    time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" doc:"How long a session lasts"`
 	TokenMaxTTL   time.Duration `env:"TOKEN_MAX_TTL" envDefault:"8784h" doc:"Longest time that a personal access token may last"`
@@ -62,7 +63,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	issuer, err := cfg.issuer()
+	keys, err := readKeys(cfg.SigningKeys)
 	if err != nil {
 		return err
 	}
@@ -82,11 +83,16 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return err
 	}
 	s := &service{
-		store: store{&write.DB{DB: db, Cache: writer}}, hasher: newHasher(cfg.hashes()), issuer: issuer, refreshTTL: cfg.RefreshTTL,
+		store: store{&write.DB{DB: db, Cache: writer}}, hasher: newHasher(cfg.hashes()), refreshTTL: cfg.RefreshTTL,
 		tokenMaxTTL: cfg.TokenMaxTTL, mail: cfg.Mail, log: env.Log,
 	}
 	if cfg.Provider.on() {
 		s.provider = newProvider(cfg.Provider, strings.TrimRight(cfg.Auth.Issuer, "/")+"/api/auth/oidc/callback/")
+	}
+	s.keys = newKeyring(cfg, s.store, env.Log)
+	s.issuer = s.keys.issuer
+	if err := s.keys.begin(ctx, keys); err != nil {
+		return err
 	}
 	outbox, err := mail.New(cfg.Mail, env)
 	if err != nil {
@@ -99,10 +105,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	ended := auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
 		return s.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since})
 	})
-	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(context.Context) ([]byte, error) {
-		return issuer.JWKS()
-	}), ended)
-	tracer := env.TracerProvider().Tracer(telemetry.Scope)
+	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(s.keys.jwks), ended)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) { usersv1.RegisterUsersServiceServer(srv, s) },
 		Interceptors: []grpc.UnaryServerInterceptor{
@@ -121,13 +124,14 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Ready: db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
-			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log, env.TracerProvider()) },
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
 			func(ctx context.Context) { cache.Keep(ctx, "users", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
-			func(ctx context.Context) { s.purgeSessions(ctx, env.Log, tracer) },
-			func(ctx context.Context) { s.sendResets(ctx, env.Log, tracer) },
+			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },
+			func(ctx context.Context) { s.sendResets(ctx, env.Log) },
 			func(ctx context.Context) { outbox.Run(ctx, db) },
 			s.hasher.giveBack,
+			s.keys.run,
 		},
 	})
 }
@@ -139,6 +143,10 @@ func (c Config) check() error {
 	switch {
 	case c.AccessTTL < time.Second:
 		return fmt.Errorf("ACCESS_TOKEN_TTL is %v, and must be at least a second", c.AccessTTL)
+	case c.KeyCheck <= 0:
+		return fmt.Errorf("SIGNING_KEY_CHECK is %v, and must be longer", c.KeyCheck)
+	case c.KeyDelay < minKeyDelay:
+		return fmt.Errorf("SIGNING_KEY_DELAY is %v, and must be at least %v", c.KeyDelay, minKeyDelay)
 	case c.RefreshTTL < c.AccessTTL:
 		return fmt.Errorf("REFRESH_TOKEN_TTL is %v, and must be at least ACCESS_TOKEN_TTL", c.RefreshTTL)
 	case c.TokenMaxTTL < time.Hour:
@@ -156,22 +164,6 @@ func (c Config) hashes() int {
 		return runtime.GOMAXPROCS(0)
 	}
 	return c.Hashes
-}
-
-func (c Config) issuer() (*auth.Issuer, error) {
-	pems := make([][]byte, 0, len(c.SigningKeys))
-	for _, name := range c.SigningKeys {
-		pem, err := os.ReadFile(strings.TrimSpace(name))
-		if err != nil {
-			return nil, fmt.Errorf("SIGNING_KEY_FILES: %w", err)
-		}
-		pems = append(pems, pem)
-	}
-	issuer, err := auth.NewIssuer(c.Auth, c.AccessTTL, pems...)
-	if err != nil {
-		return nil, fmt.Errorf("SIGNING_KEY_FILES: %w", err)
-	}
-	return issuer, nil
 }
 
 // makeFirstAdmin makes the account that the configuration names, unless there is one with its e-mail, whatever that

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -96,10 +97,12 @@ func run(t *testing.T, cfg Config, log *logBuffer) (*rpctest.World, usersv1.User
 	t.Helper()
 	rpc := rpctest.New(t)
 	rpc.Env.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	var err error
-	if rpc.Issuer, err = cfg.issuer(); err != nil {
+	keys, err := readKeys(cfg.SigningKeys)
+	if err != nil {
 		t.Fatal(err)
 	}
+	rpc.Issuer = auth.NewIssuerOf(cfg.Auth, cfg.AccessTTL)
+	rpc.Issuer.Use(keys[0])
 	rpc.Start(t, "users", func(ctx context.Context, common app.Config, env app.Env) error {
 		cfg.App = common
 		return Run(ctx, cfg, env)
@@ -231,7 +234,7 @@ func TestABadConfigurationStopsTheStartWithASentence(t *testing.T) {
 		change func(t *testing.T, c *Config)
 		want   string
 	}{
-		{"no key file", func(_ *testing.T, c *Config) { c.SigningKeys = []string{"/nowhere/key.pem"} }, "SIGNING_KEY_FILES: open /nowhere/key.pem"},
+		{"no key file", func(_ *testing.T, c *Config) { c.SigningKeys = []string{"/nowhere/key.pem"} }, "SIGNING_KEY_FILES: stat /nowhere/key.pem"},
 		{"a key file without a key", func(t *testing.T, c *Config) {
 			t.Helper()
 			c.SigningKeys = append(slices.Clone(c.SigningKeys), file(t, "bad.pem", "no key"))
@@ -243,6 +246,8 @@ func TestABadConfigurationStopsTheStartWithASentence(t *testing.T) {
 			c.AdminPassword = file(t, "empty", "\n")
 		}, "ADMIN_PASSWORD_FILE make no account: invalid: Check password."},
 		{"an admin e-mail that is none", func(_ *testing.T, c *Config) { c.AdminEmail = "root" }, "ADMIN_EMAIL and"},
+		{"keys that are never read again", func(_ *testing.T, c *Config) { c.KeyCheck = 0 }, "SIGNING_KEY_CHECK"},
+		{"keys that sign before they are known", func(_ *testing.T, c *Config) { c.KeyDelay = time.Second }, "SIGNING_KEY_DELAY"},
 		{"negative hashes", func(_ *testing.T, c *Config) { c.Hashes = -1 }, "PASSWORD_HASHES"},
 		{"no lifetime", func(_ *testing.T, c *Config) { c.AccessTTL = 0 }, "ACCESS_TOKEN_TTL"},
 		{"a provider that everybody can listen to", func(_ *testing.T, c *Config) { c.Provider = ProviderConfig{Issuer: "http://id.example.org"} }, "OIDC_ISSUER is"},

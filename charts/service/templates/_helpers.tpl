@@ -106,12 +106,16 @@ nothing is known of what exists, and nothing is made: applied by another tool, i
 {{ toJson .Values.madeSecrets }}
 {{- end }}
 
-{{- /* A fingerprint of all secrets that the pods read, by which they start anew when one changes. */}}
+{{- /* A fingerprint of all secrets that the pods read but once, by which they start anew when one changes. */}}
 {{- define "service.secretsSum" -}}
 {{- $root := . -}}
-{{- $seen := list (include "service.secrets" .) -}}
+{{- $made := include "service.secrets" . | fromJson -}}
+{{- range $name, $f := .Values.secretFiles -}}
+{{- if $f.reloads }}{{ $made = omit $made (printf "%s-%s" (include "service.fullname" $root) $name) }}{{ end -}}
+{{- end -}}
+{{- $seen := list (toJson $made) -}}
 {{- $names := list .Values.database.existingSecret ((.Values.global).redis).existingSecret -}}
-{{- range .Values.secretFiles }}{{ $names = append $names .existingSecret }}{{ end -}}
+{{- range .Values.secretFiles }}{{ if not .reloads }}{{ $names = append $names .existingSecret }}{{ end }}{{ end -}}
 {{- range .Values.secretEnv }}{{ $names = append $names .name }}{{ end -}}
 {{- range $name := compact $names -}}
 {{- $seen = append $seen (toJson ((lookup "v1" "Secret" $root.Release.Namespace $name).data | default dict)) -}}

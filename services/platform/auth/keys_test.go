@@ -44,7 +44,7 @@ func origin(t *testing.T) (*source, *RemoteKeys, string) {
 	t.Helper()
 	i, _ := issuing(t, time.Minute)
 	s := &source{issuer: i}
-	return s, NewRemoteKeys(s.fetch), i.keys[0].id
+	return s, NewRemoteKeys(s.fetch), i.keys.Load().signs.ID
 }
 
 func expect(t *testing.T, what string, r *RemoteKeys, id string, want errs.Code) {
@@ -78,9 +78,9 @@ func TestMadeUpKeyIDsCauseNoLoad(t *testing.T) {
 		s.expect(t, 2)
 		// A key that is really new is found as soon.
 		i, _ := issuing(t, time.Minute)
-		s.issuer.keys = append(s.issuer.keys, i.keys...)
+		s.issuer.Use(s.issuer.keys.Load().signs, s.issuer.Also(i.keys.Load().published)...)
 		<-time.After(keysPause)
-		expect(t, "a new key", r, i.keys[0].id, "")
+		expect(t, "a new key", r, i.keys.Load().signs.ID, "")
 		s.expect(t, 3)
 		<-time.After(KeysAge - 1)
 		expect(t, "the key", r, id, "")
@@ -96,7 +96,7 @@ func TestAKeyTakenOutOfUseIsForgotten(t *testing.T) {
 		s.issuer, _ = issuing(t, time.Minute)
 		<-time.After(KeysAge)
 		expect(t, "the key out of use", r, id, errs.Unauthenticated)
-		expect(t, "the key that follows it", r, s.issuer.keys[0].id, "")
+		expect(t, "the key that follows it", r, s.issuer.keys.Load().signs.ID, "")
 		s.expect(t, 2)
 	})
 }

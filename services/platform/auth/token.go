@@ -9,8 +9,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -67,20 +69,71 @@ type Config struct {
 type Issuer struct {
 	cfg      Config
 	lifetime time.Duration
-	keys     []signingKey
+	keys     atomic.Pointer[keysInUse]
 }
 
-type signingKey struct {
-	id      string
+type keysInUse struct {
+	signs     SigningKey
+	published []PublicKey
+}
+
+// SigningKey is a key that signs, with its id.
+type SigningKey struct {
+	PublicKey
+
 	private ed25519.PrivateKey
+}
+
+// PublicKey is the half of it that verifies.
+type PublicKey struct {
+	ID  string
+	Key ed25519.PublicKey
 }
 
 // NewIssuer makes an issuer from PKCS #8 keys in PEM. It signs with the first and publishes all.
 func NewIssuer(cfg Config, lifetime time.Duration, pems ...[]byte) (*Issuer, error) {
+	keys, err := ParseKeys(pems...)
+	if err != nil {
+		return nil, err
+	}
+	i := NewIssuerOf(cfg, lifetime)
+	var published []PublicKey
+	for _, k := range keys {
+		published = append(published, k.PublicKey)
+	}
+	i.Use(keys[0], published...)
+	return i, nil
+}
+
+// NewIssuerOf makes an issuer that has to be told first which keys to Use.
+func NewIssuerOf(cfg Config, lifetime time.Duration) *Issuer {
+	return &Issuer{cfg: cfg, lifetime: lifetime}
+}
+
+// Is reports whether it is the same key.
+func (k SigningKey) Is(other SigningKey) bool { return k.ID == other.ID }
+
+// Also gives the keys, and those that the issuer publishes besides.
+func (i *Issuer) Also(keys []PublicKey) []PublicKey {
+	for _, p := range i.keys.Load().published {
+		if !slices.ContainsFunc(keys, func(k PublicKey) bool { return k.ID == p.ID }) {
+			keys = append(keys, p)
+		}
+	}
+	return keys
+}
+
+// Use has the issuer sign with a key and publish others, from now on.
+func (i *Issuer) Use(signs SigningKey, published ...PublicKey) {
+	i.keys.Store(&keysInUse{signs, published})
+}
+
+// ParseKeys reads PKCS #8 keys in PEM, at least one.
+func ParseKeys(pems ...[]byte) ([]SigningKey, error) {
 	if len(pems) == 0 {
 		return nil, errors.New("no signing key is given")
 	}
-	i := &Issuer{cfg: cfg, lifetime: lifetime}
+	var keys []SigningKey
 	for n, text := range pems {
 		block, _ := pem.Decode(text)
 		if block == nil {
@@ -98,9 +151,9 @@ func NewIssuer(cfg Config, lifetime time.Duration, pems ...[]byte) (*Issuer, err
 		if !ok {
 			return nil, fmt.Errorf("signing key %d has no public half", n+1)
 		}
-		i.keys = append(i.keys, signingKey{id: thumbprint(public), private: private})
+		keys = append(keys, SigningKey{PublicKey{thumbprint(public), public}, private})
 	}
-	return i, nil
+	return keys, nil
 }
 
 // GenerateKey makes a new signing key as PKCS #8 in PEM.
@@ -158,8 +211,9 @@ func (i *Issuer) Grant(g Grant) (token string, lifetime time.Duration, err error
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, c)
 	t.Header["typ"] = tokenType
-	t.Header["kid"] = i.keys[0].id
-	token, err = t.SignedString(i.keys[0].private)
+	key := i.keys.Load().signs
+	t.Header["kid"] = key.ID
+	token, err = t.SignedString(key.private)
 	if err != nil {
 		return "", 0, fmt.Errorf("sign an access token: %w", err)
 	}
@@ -174,12 +228,15 @@ func joinScopes(scopes []Scope) string {
 	return strings.Join(words, " ")
 }
 
-// JWKS is the public half of the keys as a JSON Web Key Set, RFC 7517.
-func (i *Issuer) JWKS() ([]byte, error) {
+// JWKS is what the issuer publishes, as a JSON Web Key Set.
+func (i *Issuer) JWKS() ([]byte, error) { return JWKS(i.keys.Load().published...) }
+
+// JWKS is the keys as a JSON Web Key Set, RFC 7517.
+func JWKS(keys ...PublicKey) ([]byte, error) {
 	var set jwkset.JWKSMarshal
-	for _, k := range i.keys {
-		jwk, err := jwkset.NewJWKFromKey(k.private.Public(), jwkset.JWKOptions{
-			Metadata: jwkset.JWKMetadataOptions{ALG: jwkset.AlgEdDSA, KID: k.id, USE: jwkset.UseSig},
+	for _, k := range keys {
+		jwk, err := jwkset.NewJWKFromKey(k.Key, jwkset.JWKOptions{
+			Metadata: jwkset.JWKMetadataOptions{ALG: jwkset.AlgEdDSA, KID: k.ID, USE: jwkset.UseSig},
 		})
 		if err != nil {
 			return nil, fmt.Errorf("publish a signing key: %w", err)

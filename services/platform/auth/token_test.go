@@ -37,7 +37,7 @@ func issuing(tb testing.TB, lifetime time.Duration) (*Issuer, *Verifier) {
 
 func (i *Issuer) public(tb testing.TB) ed25519.PublicKey {
 	tb.Helper()
-	public, ok := i.keys[0].private.Public().(ed25519.PublicKey)
+	public, ok := i.keys.Load().signs.private.Public().(ed25519.PublicKey)
 	if !ok {
 		tb.Fatal("the key has no public half")
 	}
@@ -55,12 +55,12 @@ type draft struct {
 func (i *Issuer) draft() draft {
 	now := time.Now()
 	return draft{
-		header: map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": i.keys[0].id},
+		header: map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": i.keys.Load().signs.ID},
 		claims: map[string]any{
 			"iss": config.Issuer, "aud": config.Audience, "sub": "7", "sid": "s", "jti": "j",
 			"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 		},
-		method: jwt.SigningMethodEdDSA, key: i.keys[0].private,
+		method: jwt.SigningMethodEdDSA, key: i.keys.Load().signs.private,
 	}
 }
 
@@ -118,7 +118,7 @@ func TestOnlyAGoodTokenIsAccepted(t *testing.T) {
 		return set(func(d *draft) map[string]any { return d.claims }, name, value)
 	}
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
-	byEve := func(d *draft) { d.key = eve.keys[0].private }
+	byEve := func(d *draft) { d.key = eve.keys.Load().signs.private }
 	hmac := func(secret []byte) func(*draft) {
 		return func(d *draft) { d.header["alg"], d.method, d.key = "HS256", jwt.SigningMethodHS256, secret }
 	}
@@ -149,7 +149,7 @@ func TestOnlyAGoodTokenIsAccepted(t *testing.T) {
 		{"another alg than its signature", []func(*draft){header("alg", "RS256")}, false},
 
 		{"another key under our id", []func(*draft){byEve}, false},
-		{"another key under its id", []func(*draft){byEve, header("kid", eve.keys[0].id)}, false},
+		{"another key under its id", []func(*draft){byEve, header("kid", eve.keys.Load().signs.ID)}, false},
 		{"an unknown key id", []func(*draft){header("kid", "unknown")}, false},
 		{"no key id", []func(*draft){header("kid", nil)}, false},
 		{"a key id that is a path", []func(*draft){header("kid", "../../dev/null")}, false},
@@ -158,7 +158,7 @@ func TestOnlyAGoodTokenIsAccepted(t *testing.T) {
 			"kty": "OKP", "crv": "Ed25519", "x": base64.RawURLEncoding.EncodeToString(eve.public(t)),
 		})}, false},
 		{"its key at an address in the header", []func(*draft){
-			byEve, header("kid", eve.keys[0].id), header("jku", "https://eve.example/keys"), header("x5u", "https://eve.example/keys"),
+			byEve, header("kid", eve.keys.Load().signs.ID), header("jku", "https://eve.example/keys"), header("x5u", "https://eve.example/keys"),
 		}, false},
 		{"a critical header", []func(*draft){header("crit", []string{"exp"})}, false},
 		{"an empty critical header", []func(*draft){header("crit", []string{})}, false},
@@ -317,10 +317,11 @@ func TestAnIssuerPublishesAllKeysAndSignsWithTheFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := v.Verify(t.Context(), token); err != nil {
-			t.Errorf("a token of key %s: got %v, want no error", i.keys[0].id, err)
+			t.Errorf("a token of key %s: got %v, want no error", i.keys.Load().signs.ID, err)
 		}
 	}
-	if after.keys[0].id == before.keys[0].id || after.keys[1].id != before.keys[0].id {
+	first, both := before.keys.Load().signs.ID, after.keys.Load().published
+	if both[0].ID == first || both[1].ID != first {
 		t.Error("key ids: want one that depends on the key alone")
 	}
 	for name, bad := range map[string][][]byte{"none": nil, "no PEM": {[]byte("x")}, "no key": {[]byte("-----BEGIN X-----\n-----END X-----\n")}} {

@@ -352,22 +352,19 @@ const (
 	sweepBatch = 1000
 )
 
-// sweep deletes, now and then, events that are older than what is kept, and that every consumer has had. Its trace is
-// linked to no write: those of the events are long gone.
+// sweep deletes, now and then, events that are older than what is kept, and that every consumer has had.
 func (r *Relay) sweep(ctx context.Context) {
 	if r.keep == 0 {
 		return
 	}
 	for {
-		_ = telemetry.Job(ctx, r.tracer, "delete old events", func(ctx context.Context) (err error) {
-			for n := int64(sweepBatch); n == sweepBatch && ctx.Err() == nil; {
-				n, err = bounded(ctx, func(ctx context.Context) (int64, error) { return Sweep(ctx, r.db, r.keep) })
-			}
+		for more := true; more && ctx.Err() == nil; {
+			n, err := bounded(ctx, func(ctx context.Context) (int64, error) { return Sweep(ctx, r.db, r.keep) })
 			if err != nil && ctx.Err() == nil {
 				r.log.WarnContext(ctx, "old events are not deleted for now", "error", err)
 			}
-			return err
-		})
+			more = n == sweepBatch
+		}
 		if !pause(ctx, sweepEvery) {
 			return
 		}
