@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/trackway/trackway/services/platform/auth"
@@ -88,10 +89,16 @@ func follow[T any](
 		return nil, f.failure(ctx, err)
 	}
 	out := make(chan T)
-	emit := func(e *eventsv1.Event) error {
+	f.coming = make(chan trace.Span)
+	emit := func(ctx context.Context, e *eventsv1.Event) error {
 		v, ok, err := shape(e, f.cursor())
 		if err != nil || !ok {
 			return err
+		}
+		select {
+		case f.coming <- trace.SpanFromContext(ctx):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		select {
 		case out <- v:
@@ -102,12 +109,28 @@ func follow[T any](
 	}
 	f.feeds.Go(func() {
 		defer close(out)
+		defer close(f.coming)
 		defer ear.Close()
 		if err := f.run(ctx, ear, after != nil, emit); err != nil && ctx.Err() == nil {
 			f.ended = f.failure(ctx, err)
 		}
 	})
 	return out, nil
+}
+
+// await waits for the next event, and gives ctx with the span by which it is delivered.
+func (r *resolver) await(ctx context.Context) context.Context {
+	if r.coming == nil {
+		return ctx
+	}
+	select {
+	case span, open := <-r.coming:
+		if open {
+			return trace.ContextWithSpan(ctx, span)
+		}
+	case <-ctx.Done():
+	}
+	return ctx
 }
 
 // scoped is Denied if the caller's token is not for what the feed tells.
@@ -154,7 +177,7 @@ func (s *source) request(after string, limit int32, newest bool) *eventsv1.ListE
 }
 
 // run passes events on until ctx or the caller's permission ends.
-func (f *feed) run(ctx context.Context, ear *events.Listener, missed bool, emit func(*eventsv1.Event) error) error {
+func (f *feed) run(ctx context.Context, ear *events.Listener, missed bool, emit func(context.Context, *eventsv1.Event) error) error {
 	check := time.NewTicker(feedCheck)
 	defer check.Stop()
 	var news []events.News
@@ -182,7 +205,7 @@ func (f *feed) run(ctx context.Context, ear *events.Listener, missed bool, emit 
 }
 
 // catchUp reads what has happened since the feed's place from the services.
-func (f *feed) catchUp(ctx context.Context, emit func(*eventsv1.Event) error) error {
+func (f *feed) catchUp(ctx context.Context, emit func(context.Context, *eventsv1.Event) error) error {
 	for i := range f.sources {
 		s := &f.sources[i]
 		for more := true; more; {
@@ -199,7 +222,7 @@ func (f *feed) catchUp(ctx context.Context, emit func(*eventsv1.Event) error) er
 				return err
 			}
 			for _, e := range answer.GetEvents() {
-				if err := f.give(s, e, emit); err != nil {
+				if err := f.give(ctx, s, e, emit); err != nil {
 					return err
 				}
 			}
@@ -215,10 +238,12 @@ func (f *feed) catchUp(ctx context.Context, emit func(*eventsv1.Event) error) er
 }
 
 // pass passes on what the hub has told, as far as the caller may see it now, which is after it happened.
-func (f *feed) pass(ctx context.Context, news []events.News, emit func(*eventsv1.Event) error) error {
+func (f *feed) pass(ctx context.Context, news []events.News, emit func(context.Context, *eventsv1.Event) error) error {
 	if len(news) == 0 {
 		return nil
 	}
+	ctx, span := f.watch.deliver(ctx, news)
+	defer span.End()
 	projects := []int64{f.project}
 	for _, n := range news {
 		projects = append(projects, n.ProjectID)
@@ -233,7 +258,7 @@ func (f *feed) pass(ctx context.Context, news []events.News, emit func(*eventsv1
 			continue
 		}
 		if readable[n.ProjectID] || farewell(n) && slices.Contains(n.Audience, f.caller) {
-			if err := f.give(s, newEvent(n.Record), emit); err != nil {
+			if err := f.give(ctx, s, newEvent(n.Record), emit); err != nil {
 				return err
 			}
 		}
@@ -243,13 +268,13 @@ func (f *feed) pass(ctx context.Context, news []events.News, emit func(*eventsv1
 }
 
 // give passes one event on, with the feed's place behind it.
-func (f *feed) give(s *source, e *eventsv1.Event, emit func(*eventsv1.Event) error) error {
+func (f *feed) give(ctx context.Context, s *source, e *eventsv1.Event, emit func(context.Context, *eventsv1.Event) error) error {
 	at, err := events.ParsePosition(e.GetCursor())
 	if err != nil {
 		return err
 	}
 	f.at[s.service] = at
-	return emit(e)
+	return emit(ctx, e)
 }
 
 // access says which of the projects the caller may read, 0 left out. It is NotFound if the feed's own is not among them.

@@ -140,7 +140,7 @@ func (s *server) execute(ctx context.Context, op *graphql.OperationContext) (res
 	run.SetErrorPresenter(s.present)
 	run.SetRecoverFunc(s.recover)
 	if telemetry.Recorded(ctx) {
-		run.AroundFields(s.watch.resolve)
+		op.ResolverMiddleware = s.watch.resolve
 	}
 	answer, ctx := run.DispatchOperation(ctx, op)
 	if response := answer(ctx); response != nil {

@@ -3,6 +3,8 @@ package graph
 import (
 	"sync"
 
+	"go.opentelemetry.io/otel/trace"
+
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -18,8 +20,9 @@ type resolver struct {
 	tasks    *rows[*tasksv1.Task]
 	comments *rows[*tasksv1.Comment]
 
-	feeds sync.WaitGroup // of the operation's subscription
-	ended error          // why it ended by itself; once its channel is closed
+	feeds  sync.WaitGroup  // of the operation's subscription
+	coming chan trace.Span // by which the next event is delivered; nil where there is no subscription
+	ended  error           // why it ended by itself; once its channel is closed
 }
 
 func (s *server) resolver() *resolver {

@@ -148,18 +148,21 @@ func (s *server) stream(ctx context.Context, p parameters, emit func(*graphql.Re
 	return s.subscribe(ctx, c.op, emit)
 }
 
-func (s *server) subscribe(ctx context.Context, op *graphql.OperationContext, emit func(*graphql.Response) error) gqlerror.List {
+func (s *server) subscribe(ctx context.Context, op *graphql.OperationContext, emit func(*graphql.Response) error) (ended gqlerror.List) {
 	ctx, cancel := context.WithCancel(ctx)
+	ctx, end := s.watch.begin(ctx, op)
+	defer func() { end(ended) }()
 	r := s.resolver()
 	defer r.feeds.Wait()
 	defer cancel()
 	run := executor.New(s.executable(r))
 	run.SetErrorPresenter(s.present)
 	run.SetRecoverFunc(s.recover)
+	op.ResolverMiddleware = s.watch.resolve
 	next, opCtx := run.DispatchOperation(ctx, op)
 	for {
 		r.forget() // what was loaded for the last event may be other now
-		res := next(opCtx)
+		res := next(r.await(opCtx))
 		switch {
 		case ctx.Err() != nil:
 			return nil

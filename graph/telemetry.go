@@ -17,6 +17,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
@@ -79,7 +80,9 @@ func (w *watcher) begin(ctx context.Context, op *graphql.OperationContext) (cont
 		if len(list) > 0 {
 			o.failure, _ = list[0].Extensions["code"].(string)
 		}
-		w.duration.Record(ctx, o, time.Since(began))
+		if o.kind != ast.Subscription { // how long a client listens is no latency
+			w.duration.Record(ctx, o, time.Since(began))
+		}
 		if span == nil {
 			return
 		}
@@ -91,10 +94,10 @@ func (w *watcher) begin(ctx context.Context, op *graphql.OperationContext) (cont
 	}
 }
 
-// resolve makes a span of a field at the root. It is asked only about recorded operations.
+// resolve makes a span of a field at the root: of the operation, or of an event.
 func (w *watcher) resolve(ctx context.Context, next graphql.Resolver) (any, error) {
 	f := graphql.GetFieldContext(ctx)
-	if !f.IsResolver || f.Parent != nil && f.Parent.Field.Field != nil {
+	if !telemetry.Recorded(ctx) || !f.IsResolver || f.Parent != nil && f.Parent.Field.Field != nil {
 		return next(ctx)
 	}
 	ctx, span := w.tracer.Start(ctx, f.Object+"."+f.Field.Name)
@@ -104,6 +107,22 @@ func (w *watcher) resolve(ctx context.Context, next graphql.Resolver) (any, erro
 		span.SetStatus(codes.Error, "")
 	}
 	return res, err
+}
+
+// deliver begins the trace of the delivery of events to who subscribed to them. It is one of its own, linked to the
+// writes that caused the events and to the subscription: that may last for days, and a trace should not.
+func (w *watcher) deliver(ctx context.Context, news []events.News) (context.Context, trace.Span) {
+	ctx, span := telemetry.Background(ctx, w.tracer, "deliver events", func(yield func(string) bool) {
+		for _, n := range news {
+			if !yield(n.Traceparent) {
+				return
+			}
+		}
+	})
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingBatchMessageCount(len(news)))
+	}
+	return ctx, span
 }
 
 // load makes a span of the loading of a field for all objects that stand at one place.

@@ -11,7 +11,8 @@ import (
 
 // accessMaps knows what callers are in their projects, each as of a version of the caller's access.
 type accessMaps struct {
-	known *cache.Remembered[accessOf, map[int64]auth.Role]
+	projects projectsv1.ProjectsServiceClient
+	known    *cache.Remembered[accessOf, map[int64]auth.Role]
 }
 
 // accessOf is whose access it is. A global admin has other roles than the same user without that, whose token may be
@@ -25,22 +26,25 @@ type accessOf struct {
 const maxAccessMaps = 10_000
 
 func newAccessMaps(projects projectsv1.ProjectsServiceClient) *accessMaps {
-	return &accessMaps{cache.Remember(maxAccessMaps, func(ctx context.Context, _ accessOf) (map[int64]auth.Role, error) {
-		res, err := projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
-		if err != nil {
-			return nil, fmt.Errorf("list the caller's access: %w", err)
-		}
-		roles := make(map[int64]auth.Role, len(res.GetAccess()))
-		for _, in := range res.GetAccess() {
-			roles[in.GetProjectId()] = auth.Role(in.GetRole())
-		}
-		return roles, nil
-	})}
+	return &accessMaps{projects: projects, known: cache.Remember[accessOf, map[int64]auth.Role](maxAccessMaps)}
 }
 
 // role is what the caller is in the project, as of the look; no role when that can not be known, or when the caller is
 // no member, whom only the service can judge.
 func (a *accessMaps) role(ctx context.Context, caller *auth.Caller, look *cache.Look, projectID int64) auth.Role {
-	roles, _ := a.known.Get(ctx, accessOf{caller.UserID, caller.Admin}, look)
+	roles, _ := a.known.Get(ctx, accessOf{caller.UserID, caller.Admin}, look, a.list)
 	return roles[projectID]
+}
+
+// list asks the projects service.
+func (a *accessMaps) list(ctx context.Context) (map[int64]auth.Role, error) {
+	res, err := a.projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("list the caller's access: %w", err)
+	}
+	roles := make(map[int64]auth.Role, len(res.GetAccess()))
+	for _, in := range res.GetAccess() {
+		roles[in.GetProjectId()] = auth.Role(in.GetRole())
+	}
+	return roles, nil
 }

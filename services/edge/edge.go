@@ -89,7 +89,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 
 	places := newPlaces()
 	c := clients{
-		users:    usersv1.NewUsersServiceClient(watched{usersConn, places}),
+		users:    newPeople(usersv1.NewUsersServiceClient(watched{usersConn, places})),
 		projects: projectsv1.NewProjectsServiceClient(watched{projectsConn, places}),
 		tasks:    tasksv1.NewTasksServiceClient(watched{tasksConn, places}),
 	}

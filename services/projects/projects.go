@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Jobs: []func(context.Context){
 			relay.Run,
 			func(ctx context.Context) { outbox.Run(ctx, db) },
-			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log, env.TracerProvider()) },
 			func(ctx context.Context) { cache.Keep(ctx, "projects", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 		},

@@ -50,7 +50,7 @@ func (s *service) remembered(ctx context.Context) (own access, ok bool) {
 		return nil, false
 	}
 	look := s.versions.Look(ctx, &cache.Question{Access: tags.Access(caller.UserID)})
-	return s.own.Get(ctx, accessOf{caller.UserID, caller.Admin}, look)
+	return s.own.Get(ctx, accessOf{caller.UserID, caller.Admin}, look, s.listAccess)
 }
 
 // listAccess asks the projects service.

@@ -83,9 +83,8 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	s := &service{
 		store: store{&write.DB{DB: db, Cache: writer}}, projects: projectsv1.NewProjectsServiceClient(projectsConn),
-		versions: versions,
+		versions: versions, own: cache.Remember[accessOf, access](maxOwn),
 	}
-	s.own = cache.Remember(maxOwn, func(ctx context.Context, _ accessOf) (access, error) { return s.listAccess(ctx) })
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) {
 			tasksv1.RegisterTasksServiceServer(srv, s)
@@ -95,7 +94,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Jobs: []func(context.Context){
 			relay.Run,
 			versions.Run,
-			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log, env.TracerProvider()) },
 			func(ctx context.Context) { cache.Keep(ctx, "tasks", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
 		},

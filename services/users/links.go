@@ -10,11 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/mail"
+	"github.com/trackway/trackway/services/platform/telemetry"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
@@ -63,11 +65,11 @@ func (s *service) RequestPasswordReset(ctx context.Context, req *usersv1.Request
 }
 
 // sendResets mails the links that were asked for, until ctx ends.
-func (s *service) sendResets(ctx context.Context, log *slog.Logger) {
+func (s *service) sendResets(ctx context.Context, log *slog.Logger, tracer trace.Tracer) {
 	tick := time.NewTicker(resetEvery)
 	defer tick.Stop()
 	for {
-		more, err := s.sendReset(ctx)
+		more, err := s.sendReset(ctx, tracer)
 		if err != nil && ctx.Err() == nil {
 			log.ErrorContext(ctx, "links to set a password are not sent", "error", err)
 		}
@@ -82,16 +84,29 @@ func (s *service) sendResets(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-func (s *service) sendReset(ctx context.Context) (bool, error) {
+// sendReset mails the link that was asked for first, and tells whether there was such a request.
+func (s *service) sendReset(ctx context.Context, tracer trace.Tracer) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, resetTimeout)
 	defer cancel()
-	return s.store.takeReset(ctx, linkPause, func(u *user) (*link, mail.Message) {
-		l, token := newLink(u.ID, setPassword, u.Email)
-		return l, mail.Message{To: u.Email, Subject: "Set a new password", Expires: l.ExpiresAt, Text: fmt.Sprintf(
-			"Hello %s,\n\nsomebody, most likely you, wants to set a new password for your Trackway account. To do so, follow "+
-				"this link within an hour:\n\n%s\n\nIt works once. If it was not you, do nothing: your password stays as it is.\n",
-			u.Name, s.mail.Link("reset-password", token))}
-	})
+	r, err := s.store.nextReset(ctx)
+	if errs.Is(err, errs.NotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, telemetry.Job(ctx, tracer, "mail a link", func(ctx context.Context) error {
+		return s.store.takeReset(ctx, r.ID, linkPause, s.resetLink)
+	}, r.Traceparent)
+}
+
+// resetLink is a link to set a password, and the mail that brings it.
+func (s *service) resetLink(u *user) (*link, mail.Message) {
+	l, token := newLink(u.ID, setPassword, u.Email)
+	return l, mail.Message{To: u.Email, Subject: "Set a new password", Expires: l.ExpiresAt, Text: fmt.Sprintf(
+		"Hello %s,\n\nsomebody, most likely you, wants to set a new password for your Trackway account. To do so, follow "+
+			"this link within an hour:\n\n%s\n\nIt works once. If it was not you, do nothing: your password stays as it is.\n",
+		u.Name, s.mail.Link("reset-password", token))}
 }
 
 // errLink is the same whatever is wrong with a link.

@@ -209,6 +209,15 @@ type signInCode struct {
 	ExpiresAt     time.Time
 }
 
+// reset is that somebody asked for a link to set a password.
+type reset struct {
+	bun.BaseModel `bun:"table:resets,alias:r"`
+
+	ID          int64 `bun:",pk,autoincrement"`
+	Email       string
+	Traceparent string `bun:",nullzero"` // the trace of who asked
+}
+
 // event is a row of events, as the audit trail reads it.
 type event struct {
 	bun.BaseModel `bun:"table:events,alias:e"`

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -20,6 +21,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/idempotency"
+	"github.com/trackway/trackway/services/platform/telemetry"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
@@ -320,17 +322,19 @@ func (s *service) ListRevocations(ctx context.Context, req *usersv1.ListRevocati
 
 // purgeSessions deletes sessions some time after they ended, until ctx ends: long after the last of their access tokens,
 // which would work again without the row, and when nobody needs to be told any more that a token was used before.
-func (s *service) purgeSessions(ctx context.Context, log *slog.Logger) {
+func (s *service) purgeSessions(ctx context.Context, log *slog.Logger, tracer trace.Tracer) {
 	tick := time.NewTicker(purgeEvery)
 	defer tick.Stop()
 	for {
-		more, err := s.store.purge(ctx, time.Now().Add(-s.issuer.Accepted()-purgeAfter))
-		if err != nil && ctx.Err() == nil {
-			log.ErrorContext(ctx, "ended sessions are not purged", "error", err)
-		}
-		if more {
-			continue
-		}
+		_ = telemetry.Job(ctx, tracer, "purge sessions", func(ctx context.Context) (err error) {
+			for more := true; more; {
+				more, err = s.store.purge(ctx, time.Now().Add(-s.issuer.Accepted()-purgeAfter))
+			}
+			if err != nil && ctx.Err() == nil {
+				log.ErrorContext(ctx, "ended sessions are not purged", "error", err)
+			}
+			return err
+		})
 		select {
 		case <-ctx.Done():
 			return

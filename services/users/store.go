@@ -18,6 +18,7 @@ import (
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 	"github.com/trackway/trackway/services/platform/write"
 )
 
@@ -425,27 +426,32 @@ func (s store) useToken(ctx context.Context, hash []byte) (*user, *token, error)
 // requestReset notes that somebody asks for a link to set a password.
 func (s store) requestReset(ctx context.Context, email string) error {
 	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		_, err := tx.NewRaw("INSERT INTO resets (email) VALUES (?)", email).Exec(ctx)
+		_, err := tx.NewInsert().Model(&reset{Email: email, Traceparent: telemetry.Traceparent(ctx)}).Exec(ctx)
 		return write.Changed(&emptypb.Empty{}), err
 	})
 }
 
-// takeReset takes one request for a link, and makes the link and the mail of it if there is such a user, and none was
-// mailed in the pause before. It tells whether there was one.
-func (s store) takeReset(ctx context.Context, pause time.Duration, compose func(*user) (*link, mail.Message)) (found bool, err error) {
-	err = write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		var email string
-		err := tx.NewRaw(`DELETE FROM resets WHERE id = (SELECT id FROM resets ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-			RETURNING email`).Scan(ctx, &email)
+// nextReset is the request for a link that has waited longest; NotFound if there is none.
+func (s store) nextReset(ctx context.Context) (*reset, error) {
+	r := new(reset)
+	err := s.db.NewSelect().Model(r).Column("id", "traceparent").Order("id").Limit(1).Scan(ctx)
+	return r, postgres.Error(err, "reset")
+}
+
+// takeReset takes a request for a link, unless somebody else has, and makes the link and the mail of it if there is such
+// a user, and none was mailed in the pause before.
+func (s store) takeReset(ctx context.Context, id int64, pause time.Duration, compose func(*user) (*link, mail.Message)) error {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+		r := &reset{ID: id}
+		err := tx.NewDelete().Model(r).WherePK().Returning("email").Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
 			return write.Changed(&emptypb.Empty{}), nil
 		}
 		if err != nil {
 			return write.Change{}, err
 		}
-		found = true
 		u := new(user)
-		err = tx.NewSelect().Model(u).Where("lower(u.email) = lower(?) AND u.active AND u.deleted_at IS NULL", email).
+		err = tx.NewSelect().Model(u).Where("lower(u.email) = lower(?) AND u.active AND u.deleted_at IS NULL", r.Email).
 			For("UPDATE").Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
 			return write.Changed(&emptypb.Empty{}), nil
@@ -461,7 +467,6 @@ func (s store) takeReset(ctx context.Context, pause time.Duration, compose func(
 		l, m := compose(u)
 		return write.Changed(&emptypb.Empty{}), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
 	})
-	return found, err
 }
 
 // putLink makes the link the only one of its user for its purpose.

@@ -22,6 +22,7 @@ import (
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
@@ -106,6 +107,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		return s.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since})
 	})
 	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(s.keys.jwks), ended)
+	tracer := env.TracerProvider().Tracer(telemetry.Scope)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) { usersv1.RegisterUsersServiceServer(srv, s) },
 		Interceptors: []grpc.UnaryServerInterceptor{
@@ -124,11 +126,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Ready: db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
-			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log) },
+			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log, env.TracerProvider()) },
 			func(ctx context.Context) { cache.Keep(ctx, "users", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
-			func(ctx context.Context) { s.purgeSessions(ctx, env.Log) },
-			func(ctx context.Context) { s.sendResets(ctx, env.Log) },
+			func(ctx context.Context) { s.purgeSessions(ctx, env.Log, tracer) },
+			func(ctx context.Context) { s.sendResets(ctx, env.Log, tracer) },
 			func(ctx context.Context) { outbox.Run(ctx, db) },
 			s.hasher.giveBack,
 			s.keys.run,

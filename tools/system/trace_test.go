@@ -49,8 +49,10 @@ type traveller struct {
 	t         *testing.T
 	collector *traces.Collector
 	export    *export // of the collector, and the log
+	email     string
 	token     string
 	typed     []string // what nobody else may read
+	changes   int
 }
 
 // Each request is one trace, from the client that began it down to the statements and commands. The test is alone in its
@@ -63,11 +65,13 @@ func TestEachRequestIsOneTrace(t *testing.T) {
 	task := w.make("/api/tasks/", fmt.Sprintf(`{"project_id": %d, "title": %q}`, project, w.secret("A title of Ada's")))
 	thing := fmt.Sprintf("/api/tasks/%d/", task)
 	w.make("/api/comments/", fmt.Sprintf(`{"task_id": %d, "body": %q}`, task, w.secret("A remark of Ada's")))
+	mutation := fmt.Sprintf(`{"query": "mutation Add { createTask(input: {projectId: \"%d\", title: \"Of a mutation\"}) { task { title } } }"}`, project)
 	const nested = `{"query": "query Board { projects(first: 5) { nodes { name tasks(first: 3) ` +
 		`{ nodes { title assignee { name } comments(first: 2) { nodes { body author { name } } } } } } } }"}`
 	w.awaitCache(thing) // and what is fetched once, such as keys, is in no trace below
 
-	const parent = "00f067aa0ba902b7"
+	w.askAnew(project)
+	heard := w.follow(project, traceparent(9))
 	tests := []struct {
 		name, method, path, body, want string
 	}{
@@ -75,13 +79,17 @@ func TestEachRequestIsOneTrace(t *testing.T) {
 		{"a read that misses the cache", "GET", thing + "?fields=title", "", wantMiss},
 		{"a read that hits it", "GET", thing + "?fields=title", "", wantHit},
 		{"a nested query", "POST", "/graphql", nested, wantNested},
+		{"a mutation", "POST", "/graphql", mutation, wantMutation},
 	}
 	for i, tt := range tests {
-		if tt.want == wantWrite || tt.want == wantMiss { // both ask anew what the caller may do, of which the project is part
-			w.do("PATCH", fmt.Sprintf("/api/projects/%d/", project), fmt.Sprintf(`{"description": "Before %s"}`, tt.name), "")
+		if tt.want == wantWrite || tt.want == wantMiss || tt.want == wantMutation {
+			w.askAnew(project)
 		}
-		w.do(tt.method, tt.path, tt.body, fmt.Sprintf("00-4bf92f3577b34da6a3ce929d0e0e47%02d-%s-01", i, parent))
+		w.do(tt.method, tt.path, tt.body, traceparent(i))
 	}
+	heard()
+	w.do("POST", "/api/auth/password/reset/request/", fmt.Sprintf(`{"email": %q}`, w.email), traceparent(len(tests)+1))
+	w.awaitReset()
 	failed := w.fail(thing + "comments/")
 	w.repeat(fmt.Sprintf(`{"project_id": %d, "title": "Third"}`, project))
 	w.scrape()
@@ -92,7 +100,11 @@ func TestEachRequestIsOneTrace(t *testing.T) {
 	}
 
 	for i, tt := range tests {
-		got := w.collector.Trace(fmt.Sprintf("4bf92f3577b34da6a3ce929d0e0e47%02d", i)).Text(parent)
+		trace := w.collector.Trace(traceID(i))
+		if n := len(services(trace)); n < 3 && tt.want != wantHit { //nolint:mnd // what answers needs as many
+			t.Errorf("%s: got spans of %d services, want at least 3", tt.name, n)
+		}
+		got := trace.Text(parent)
 		if tt.body == nested { // it asks the cache for each of its parts, several at once
 			got = regexp.MustCompile(`(?m)^ *edge: [A-Z]+\n`).ReplaceAllString(got, "")
 		}
@@ -100,16 +112,96 @@ func TestEachRequestIsOneTrace(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
 		}
 	}
-	w.relayed("4bf92f3577b34da6a3ce929d0e0e4700")
+	if got := w.collector.Trace(traceID(9)).Text(parent); got != wantSubscription {
+		t.Errorf("a subscription: got\n%s\nwant\n%s", got, wantSubscription)
+	}
+	w.caused("edge: deliver events", wantDelivery, traceID(0), traceID(9))
+	w.caused("tasks: relay events to redis", wantRelay, traceID(0))
+	mailed := w.caused("users: mail a link", wantReset, traceID(len(tests)+1))
+	w.caused("users: send a mail", wantMail, mailed)
+	for _, sweep := range []string{"tasks: delete old events", "projects: delete old answers", "users: purge sessions"} {
+		w.caused(sweep, "")
+	}
 	w.found(failed)
+	// A mail is no log line, though `console:` prints it among them.
+	exported := regexp.MustCompile(`(?s)\n--- mail to .*?\n---\n`).ReplaceAllString(w.export.String(), "\n")
 	for _, secret := range w.typed {
-		if n := strings.Count(w.export.String(), secret); n > 0 {
+		if n := strings.Count(exported, secret); n > 0 {
 			t.Errorf("what was sent and logged holds %q, %d times", secret, n)
 		}
 	}
 }
 
+// parent is the span of the client's that each request belongs to.
+const parent = "00f067aa0ba902b7"
+
+// traceID is that of the client's traces.
+func traceID(n int) string { return fmt.Sprintf("4bf92f3577b34da6a3ce929d0e0e47%02d", n) }
+
+func traceparent(n int) string { return "00-" + traceID(n) + "-" + parent + "-01" }
+
 const (
+	wantSubscription = `edge: POST /graphql
+  edge: EVALSHA
+  edge: EVALSHA
+  edge: subscription
+    edge: Subscription.taskChanged
+      edge: TaskEvent.actor
+        edge: users.v1.UsersService/BatchGetUsers
+          users: users.v1.UsersService/BatchGetUsers
+            users: SELECT users
+      edge: tasks.v1.TasksService/ListEvents
+        tasks: tasks.v1.TasksService/ListEvents
+          tasks: MGET
+          tasks: MGET
+          tasks: SELECT events
+          tasks: projects.v1.ProjectsService/ListAccess
+            projects: projects.v1.ProjectsService/ListAccess
+              projects: SELECT projects
+`
+	wantDelivery = `edge: deliver events
+  edge: TaskEvent.actor
+    edge: users.v1.UsersService/BatchGetUsers
+      users: users.v1.UsersService/BatchGetUsers
+        users: SELECT users
+  edge: projects.v1.ProjectsService/BatchGetAccess
+    projects: projects.v1.ProjectsService/BatchGetAccess
+      projects: SELECT projects
+`
+	wantRelay = `tasks: relay events to redis
+  tasks: PIPELINE XADD
+`
+	wantReset = `users: mail a link
+  users: BEGIN
+    users: COMMIT
+    users: DELETE resets
+    users: INSERT links
+    users: INSERT mails
+    users: SELECT links
+    users: SELECT users
+`
+	wantMail = `users: send a mail
+  users: DELETE mails
+`
+	wantMutation = `edge: POST /graphql
+  edge: EVALSHA
+  edge: EVALSHA
+  edge: mutation
+    edge: Mutation.createTask
+      edge: tasks.v1.TasksService/CreateTask
+        tasks: tasks.v1.TasksService/CreateTask
+          tasks: BEGIN
+            tasks: COMMIT
+            tasks: EVALSHA
+            tasks: INSERT counters
+            tasks: INSERT events
+            tasks: INSERT tasks
+          tasks: EVALSHA
+          tasks: MGET
+          tasks: projects.v1.ProjectsService/ListAccess
+            projects: projects.v1.ProjectsService/ListAccess
+              projects: SELECT projects
+`
 	wantWrite = `edge: POST /api/tasks/
   edge: EVALSHA
   edge: tasks.v1.TasksService/CreateTask
@@ -196,13 +288,14 @@ func travel(t *testing.T) *traveller {
 			t.Error(err)
 		}
 	})
-	email, password := w.secret("ada@trace.example"), w.secret("a password of Ada's")
-	w.do("POST", "/api/auth/register/", fmt.Sprintf(`{"name": %q, "email": %q, "password": %q}`, w.secret("Ada of Traces"), email, password), "")
+	w.email = w.secret("ada@trace.example")
+	password := w.secret("a password of Ada's")
+	w.do("POST", "/api/auth/register/", fmt.Sprintf(`{"name": %q, "email": %q, "password": %q}`, w.secret("Ada of Traces"), w.email, password), "")
 	var tokens struct {
 		Access  string `json:"access_token"`
 		Refresh string `json:"refresh_token"`
 	}
-	w.read(w.do("POST", "/api/auth/login/", fmt.Sprintf(`{"email": %q, "password": %q}`, email, password), ""), &tokens)
+	w.read(w.do("POST", "/api/auth/login/", fmt.Sprintf(`{"email": %q, "password": %q}`, w.email, password), ""), &tokens)
 	w.token = w.secret(tokens.Access)
 	w.secret(tokens.Refresh)
 	return w
@@ -342,18 +435,97 @@ func (w *traveller) found(traceID string) {
 	}
 }
 
-// relayed looks for what was done because of a write, after its answer.
-func (w *traveller) relayed(traceID string) {
+// follow subscribes to the tasks of a project, in a trace. What it gives reads on until it is told of the task that the
+// tests write, and leaves.
+func (w *traveller) follow(project int64, traceparent string) (heard func()) {
 	w.t.Helper()
-	for _, t := range w.collector.Last() {
-		for _, s := range t.Spans {
-			if slices.Contains(s.Links, traceID) && s.Service == "tasks" && strings.HasPrefix(s.Name, "relay events") &&
-				strings.Contains(t.Text(s.ID), "XADD") {
+	ctx, leave := context.WithTimeout(w.t.Context(), startTimeout)
+	query := fmt.Sprintf(`subscription Follow { taskChanged(projectId: "%d", after: %q) { task { title } actor { name } } }`, project, beginning)
+	body, err := json.Marshal(map[string]string{"query": query})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL+"/graphql", bytes.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Authorization", "Bearer "+w.token)
+	req.Header.Set("Traceparent", traceparent)
+	res, err := http.DefaultClient.Do(req) //nolint:bodyclose // what is given closes it
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	told(w.t, res.Body) // of what there was: from here on it listens
+	return func() {
+		w.t.Helper()
+		defer leave()
+		defer res.Body.Close()
+		for {
+			if _, data := told(w.t, res.Body); strings.Contains(data, "Second") {
 				return
 			}
 		}
 	}
-	w.t.Errorf("no relay of an event is linked to the write of trace %s", traceID)
+}
+
+// askAnew has the services ask anew what the caller may do, of which the project is a part.
+func (w *traveller) askAnew(project int64) {
+	w.t.Helper()
+	w.changes++
+	w.do(http.MethodPatch, fmt.Sprintf("/api/projects/%d/", project), fmt.Sprintf(`{"description": "Change %d"}`, w.changes), "")
+}
+
+// awaitReset returns when nobody waits for a link any more.
+func (w *traveller) awaitReset() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), startTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, w.postgres.URL("users"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(w.t.Context()) }()
+	for waiting := true; waiting; {
+		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM resets)").Scan(&waiting); err != nil {
+			w.t.Fatalf("wait for the link to be mailed: %v", err)
+		}
+	}
+}
+
+// caused looks for the trace of what was done because of others, after their answers, and is linked to them. An empty
+// tree may be any.
+func (w *traveller) caused(root, tree string, causes ...string) (id string) {
+	w.t.Helper()
+	var others []string
+	for _, t := range w.collector.Last() {
+		for _, s := range t.Spans {
+			if s.Service+": "+s.Name != root || !subset(causes, s.Links) {
+				continue
+			}
+			got := t.Text("")
+			if strings.HasPrefix(got, root+"\n") && (tree == "" || got == tree) {
+				return t.ID
+			}
+			others = append(others, got)
+		}
+	}
+	w.t.Errorf("got the traces\n%s\nwant one that is linked to %q:\n%s", strings.Join(others, "\n"), causes, tree)
+	return ""
+}
+
+// services are those that took part in a trace.
+func services(t traces.Trace) map[string]bool {
+	all := make(map[string]bool)
+	for _, s := range t.Spans {
+		all[s.Service] = true
+	}
+	return all
+}
+
+func subset(some, all []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
 // scrape reads the metrics of all services: each label has few values, and none that names one thing or person.

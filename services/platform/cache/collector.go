@@ -34,6 +34,22 @@ func Need(ctx context.Context, tags ...string) {
 	}
 }
 
+// Seen is what Need has read of a tag for the answer of ctx; its version is the look's Access, and "" if nobody needs the
+// tag or it is about to change.
+func Seen(ctx context.Context, tag string) *Look {
+	c, ok := ctx.Value(collectorKey{}).(*Collector)
+	if !ok {
+		return &Look{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &Look{Epoch: c.epoch}
+	if v := c.versions[tag]; !marked(v) {
+		l.Access = v
+	}
+	return l
+}
+
 // Refuse says that the answer of ctx can not be kept: it depends on what has no tag.
 func Refuse(ctx context.Context) {
 	if c, ok := ctx.Value(collectorKey{}).(*Collector); ok {

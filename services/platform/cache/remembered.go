@@ -9,11 +9,10 @@ import (
 )
 
 // Remembered keeps things in this process, each as of a version that a Look has read: as long as the version stays the
-// same, so does the thing.
+// same, so does the thing. The version is that of the look's Access.
 type Remembered[K comparable, V any] struct {
-	known  *lru.Cache[K, remembered[V]]
+	things *lru.Cache[K, remembered[V]]
 	flight singleflight.Group
-	fetch  func(ctx context.Context, key K) (V, error)
 }
 
 type remembered[V any] struct {
@@ -21,29 +20,48 @@ type remembered[V any] struct {
 	thing          V
 }
 
-// Remember remembers at most so many things. fetch gets one.
-func Remember[K comparable, V any](most int, fetch func(ctx context.Context, key K) (V, error)) *Remembered[K, V] {
-	known, err := lru.New[K, remembered[V]](most)
+// Remember remembers at most so many things.
+func Remember[K comparable, V any](most int) *Remembered[K, V] {
+	things, err := lru.New[K, remembered[V]](most)
 	if err != nil {
 		panic(err) // only a size below one is an error
 	}
-	return &Remembered[K, V]{known: known, fetch: fetch}
+	return &Remembered[K, V]{things: things}
 }
 
-// Get gives the thing as of the look, whose Access is its version. It is fetched once for all who ask at the same time.
-// It is not ok when the version can not be known, or when that came to nothing: whoever needs the thing asks for it then.
-func (r *Remembered[K, V]) Get(ctx context.Context, key K, look *Look) (thing V, ok bool) {
+// Known gives the thing, if it is as of the look.
+func (r *Remembered[K, V]) Known(key K, look *Look) (thing V, ok bool) {
 	if look.Access == "" || look.Epoch == "" {
 		return thing, false
 	}
-	if k, known := r.known.Get(key); known && k.version == look.Access && k.epoch == look.Epoch {
-		return k.thing, true
+	k, ok := r.things.Get(key)
+	if !ok || k.version != look.Access || k.epoch != look.Epoch {
+		return thing, false
+	}
+	return k.thing, true
+}
+
+// Keep keeps a thing that was fetched after the look.
+func (r *Remembered[K, V]) Keep(key K, look *Look, thing V) {
+	if look.Access != "" && look.Epoch != "" {
+		r.things.Add(key, remembered[V]{look.Epoch, look.Access, thing})
+	}
+}
+
+// Get gives the thing as of the look. It is fetched once for all who ask at the same time. It is not ok when the version
+// can not be known, or when fetch came to nothing: whoever needs the thing asks for it then.
+func (r *Remembered[K, V]) Get(ctx context.Context, key K, look *Look, fetch func(context.Context) (V, error)) (thing V, ok bool) {
+	if look.Access == "" || look.Epoch == "" {
+		return thing, false
+	}
+	if thing, ok = r.Known(key, look); ok {
+		return thing, true
 	}
 	// Versions tell apart what one tag was at different times, and not the tags: one write gives several the same.
 	v, err, _ := r.flight.Do(fmt.Sprint(key, look.Epoch, look.Access), func() (any, error) {
-		thing, err := r.fetch(ctx, key)
+		thing, err := fetch(ctx)
 		if err == nil {
-			r.known.Add(key, remembered[V]{look.Epoch, look.Access, thing})
+			r.Keep(key, look, thing)
 		}
 		return thing, err
 	})

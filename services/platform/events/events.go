@@ -11,11 +11,11 @@ import (
 	"slices"
 
 	"github.com/uptrace/bun"
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 //go:embed migrations/*.sql
@@ -58,8 +58,7 @@ func Append(ctx context.Context, tx bun.Tx, events ...Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	trace := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, trace)
+	cause := telemetry.Traceparent(ctx)
 	rows := make([]row, 0, len(events))
 	for _, e := range events {
 		payload, err := proto.Marshal(e.Payload)
@@ -68,7 +67,7 @@ func Append(ctx context.Context, tx bun.Tx, events ...Event) error {
 		}
 		rows = append(rows, row{
 			Type: e.Type, SubjectID: e.SubjectID, ProjectID: e.ProjectID, ActorID: auth.CallerFrom(ctx).UserID,
-			Version: e.Version, Payload: payload, Traceparent: trace["traceparent"],
+			Version: e.Version, Payload: payload, Traceparent: cause,
 			Changed: e.Changed, Audience: people(e.Audience),
 			Mark: e.Mark, Tags: e.Tags,
 		})

@@ -352,19 +352,22 @@ const (
 	sweepBatch = 1000
 )
 
-// sweep deletes, now and then, events that are older than what is kept, and that every consumer has had.
+// sweep deletes, now and then, events that are older than what is kept, and that every consumer has had. Its trace is
+// linked to no write: those of the events are long gone.
 func (r *Relay) sweep(ctx context.Context) {
 	if r.keep == 0 {
 		return
 	}
 	for {
-		for more := true; more && ctx.Err() == nil; {
-			n, err := bounded(ctx, func(ctx context.Context) (int64, error) { return Sweep(ctx, r.db, r.keep) })
+		_ = telemetry.Job(ctx, r.tracer, "delete old events", func(ctx context.Context) (err error) {
+			for n := int64(sweepBatch); n == sweepBatch && ctx.Err() == nil; {
+				n, err = bounded(ctx, func(ctx context.Context) (int64, error) { return Sweep(ctx, r.db, r.keep) })
+			}
 			if err != nil && ctx.Err() == nil {
 				r.log.WarnContext(ctx, "old events are not deleted for now", "error", err)
 			}
-			more = n == sweepBatch
-		}
+			return err
+		})
 		if !pause(ctx, sweepEvery) {
 			return
 		}

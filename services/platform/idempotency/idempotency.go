@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -247,13 +248,18 @@ func fingerprint(method string, m proto.Message, condition []string) ([]byte, er
 }
 
 // Sweep deletes answers that have been kept long enough, every hour, until ctx ends.
-func Sweep(ctx context.Context, db bun.IDB, log *slog.Logger) {
+func Sweep(ctx context.Context, db bun.IDB, log *slog.Logger, tracer trace.TracerProvider) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	t := tracer.Tracer(telemetry.Scope)
 	for {
-		if err := sweep(ctx, db); err != nil && ctx.Err() == nil {
-			log.ErrorContext(ctx, "sweep idempotency keys", "error", err)
-		}
+		_ = telemetry.Job(ctx, t, "delete old answers", func(ctx context.Context) error {
+			err := sweep(ctx, db)
+			if err != nil && ctx.Err() == nil {
+				log.ErrorContext(ctx, "sweep idempotency keys", "error", err)
+			}
+			return err
+		})
 		select {
 		case <-ctx.Done():
 			return

@@ -18,9 +18,12 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 //go:embed migrations/*.sql
@@ -51,11 +54,13 @@ type row struct {
 	Body      string
 	ExpiresAt time.Time
 	Attempts  int
+	// Traceparent is the trace of who queued it.
+	Traceparent string `bun:",nullzero"`
 }
 
 // Queue makes the message one that will be sent if the transaction is committed.
 func Queue(ctx context.Context, tx bun.IDB, m Message) error {
-	r := &row{Recipient: m.To, Subject: m.Subject, Body: m.Text, ExpiresAt: m.Expires}
+	r := &row{Recipient: m.To, Subject: m.Subject, Body: m.Text, ExpiresAt: m.Expires, Traceparent: telemetry.Traceparent(ctx)}
 	if _, err := tx.NewInsert().Model(r).Exec(ctx); err != nil {
 		return fmt.Errorf("queue a mail: %w", err)
 	}
@@ -77,6 +82,7 @@ const (
 type Outbox struct {
 	sender Sender // nil when none is configured
 	log    *slog.Logger
+	tracer trace.Tracer
 	poll   time.Duration
 	pause  time.Duration
 }
@@ -87,12 +93,12 @@ func New(cfg Config, env app.Env) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewOutbox(sender, env.Log), nil
+	return NewOutbox(sender, env.Log, env.TracerProvider()), nil
 }
 
 // NewOutbox makes an outbox that sends by the sender; nil keeps what is queued until it expires.
-func NewOutbox(sender Sender, log *slog.Logger) *Outbox {
-	return &Outbox{sender: sender, log: log, poll: pollEvery, pause: pause}
+func NewOutbox(sender Sender, log *slog.Logger, tracer trace.TracerProvider) *Outbox {
+	return &Outbox{sender: sender, log: log, tracer: tracer.Tracer(telemetry.Scope), poll: pollEvery, pause: pause}
 }
 
 // Run sends what is queued in the database until ctx ends. Any number of replicas may run it: each mail is one's.
@@ -130,22 +136,30 @@ func (o *Outbox) step(ctx context.Context, db bun.IDB) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for mail: %w", err)
 	}
+	return true, telemetry.Job(ctx, o.tracer, "send a mail", func(ctx context.Context) error {
+		return o.deliver(ctx, db, r)
+	}, r.Traceparent)
+}
+
+// deliver sends a mail that was claimed. What could not be sent stays, and is no error.
+func (o *Outbox) deliver(ctx context.Context, db bun.IDB, r *row) error {
 	limited, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	err = o.sender.Send(limited, fmt.Sprint(r.ID), Message{To: r.Recipient, Subject: r.Subject, Text: r.Body, Expires: r.ExpiresAt})
+	err := o.sender.Send(limited, fmt.Sprint(r.ID), Message{To: r.Recipient, Subject: r.Subject, Text: r.Body, Expires: r.ExpiresAt})
 	if err != nil {
 		// Without the error's text, which may quote the address.
 		o.log.WarnContext(ctx, "a mail could not be sent, and is tried again", "mail", r.ID, "attempt", r.Attempts,
 			"reason", reason(err))
-		return true, nil
+		trace.SpanFromContext(ctx).SetStatus(codes.Error, "not sent")
+		return nil
 	}
 	// It is sent: that must be noted also when the service is told to stop.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), dbTimeout)
 	defer cancel()
 	if _, err := db.NewDelete().Model(r).WherePK().Exec(ctx); err != nil {
-		return true, fmt.Errorf("forget mail %d, which was sent: %w", r.ID, err)
+		return fmt.Errorf("forget mail %d, which was sent: %w", r.ID, err)
 	}
-	return true, nil
+	return nil
 }
 
 // claim takes the next mail that is due, and puts it off, so that nobody else takes it.
@@ -156,7 +170,7 @@ func (o *Outbox) claim(ctx context.Context, db bun.IDB) (*row, error) {
 	err := db.NewRaw(`UPDATE mails SET attempts = attempts + 1,
 			next_at = clock_timestamp() + least(? * 2 ^ least(attempts, 20), ?) * interval '1 second'
 		WHERE id = (SELECT id FROM mails WHERE next_at <= clock_timestamp() ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING id, recipient, subject, body, expires_at, attempts`, o.pause.Seconds(), longest.Seconds()).Scan(ctx, r)
+		RETURNING id, recipient, subject, body, expires_at, attempts, traceparent`, o.pause.Seconds(), longest.Seconds()).Scan(ctx, r)
 	return r, err
 }
 

@@ -24,9 +24,12 @@ import (
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 	"github.com/uptrace/bun"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/trackway/trackway/services/platform/pgtest"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -188,7 +191,7 @@ func run(t *testing.T, db *postgres.DB, sender Sender, log io.Writer, n int) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var all sync.WaitGroup
 	for range n {
-		o := NewOutbox(sender, slog.New(slog.NewTextHandler(log, nil)))
+		o := NewOutbox(sender, slog.New(slog.NewTextHandler(log, nil)), telemetry.IDs{})
 		o.poll, o.pause = 10*time.Millisecond, 200*time.Millisecond
 		all.Go(func() { o.Run(ctx, db) })
 	}
@@ -255,6 +258,31 @@ func TestWhatIsCommittedIsSentOnceByAnyReplica(t *testing.T) {
 	case m := <-s.got:
 		t.Errorf("got one more than was queued: %s", m)
 	default:
+	}
+}
+
+func TestSendingIsATraceLinkedToWhatQueuedTheMail(t *testing.T) {
+	t.Parallel()
+	db, s := open(t), newServer(t)
+	spans := tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	ctx, cause := tracer.Tracer("").Start(t.Context(), "write")
+	if err := Queue(ctx, db, Message{To: "ada@example.org", Subject: "Hello", Text: "Hello", Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	o := NewOutbox(s.sender(t), slog.New(slog.NewTextHandler(t.Output(), nil)), tracer)
+	for _, want := range []bool{true, false} {
+		if sent, err := o.step(t.Context(), db); err != nil || sent != want {
+			t.Fatalf("got %v, %v, want %v", sent, err, want)
+		}
+	}
+	ended := spans.Ended()
+	if len(ended) != 1 { // one for the mail, and none for looking in vain
+		t.Fatalf("got %d spans, want one", len(ended))
+	}
+	links := ended[0].Links()
+	if ended[0].Parent().IsValid() || len(links) != 1 || links[0].SpanContext.SpanID() != cause.SpanContext().SpanID() {
+		t.Errorf("got the parent %v and the links %v, want a trace of its own, linked to the write", ended[0].Parent(), links)
 	}
 }
 

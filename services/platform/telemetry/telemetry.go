@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -105,14 +107,17 @@ func Untraced(ctx context.Context) context.Context {
 }
 
 // Background begins the trace of work that nobody waits for, such as the passing on of events, linked to what caused it:
-// the traceparents that were stored with the causes. Those that were not recorded are left out, as they lead nowhere.
-// The work is recorded if one of its causes was, so that a recorded write is seen to its end, and otherwise as often as
-// any trace.
+// the traceparents that were stored with the causes, and the span of ctx, if there is one. Those that were not recorded are
+// left out, as they lead nowhere. The work is recorded if one of its causes was, so that a recorded write is seen to its
+// end, and otherwise as often as any trace.
 func Background(ctx context.Context, t trace.Tracer, name string, causes iter.Seq[string]) (context.Context, trace.Span) {
 	var (
 		links []trace.Link
 		last  string
 	)
+	if own := trace.SpanContextFromContext(ctx); own.IsSampled() {
+		links = append(links, trace.Link{SpanContext: own})
+	}
 	for cause := range causes {
 		if cause == last || !sampled(cause) || len(links) == maxLinks {
 			continue // events of one write stand together
@@ -125,6 +130,17 @@ func Background(ctx context.Context, t trace.Tracer, name string, causes iter.Se
 	return t.Start(ctx, name, trace.WithNewRoot(), trace.WithLinks(links...)) //nolint:spancheck // the caller ends it
 }
 
+// Job does work that nobody waits for in a trace of its own, linked to its causes, of which there need be none.
+func Job(ctx context.Context, t trace.Tracer, name string, do func(context.Context) error, causes ...string) error {
+	ctx, span := Background(ctx, t, name, slices.Values(causes))
+	defer span.End()
+	err := do(ctx)
+	if err != nil {
+		span.SetStatus(codes.Error, "") // what it was stands in the log, and at the statement or call that failed
+	}
+	return err
+}
+
 // sampled reads the flags of a traceparent, which is not worth parsing if they say that nobody recorded it.
 func sampled(traceparent string) bool {
 	return traceparent != "" && (traceparent[len(traceparent)-1]-'0')&1 == 1
@@ -132,6 +148,13 @@ func sampled(traceparent string) bool {
 
 // maxLinks is how many causes one piece of work tells of.
 const maxLinks = 32
+
+// Traceparent names the span of ctx, to be stored with what will be caused by it; "" if there is none.
+func Traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
 
 // Cause reads a traceparent (https://www.w3.org/TR/trace-context/); the result is not valid if that is not.
 func Cause(traceparent string) trace.SpanContext {
