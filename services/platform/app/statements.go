@@ -88,9 +88,12 @@ func (s *statements) AfterQuery(ctx context.Context, q *bun.QueryEvent) {
 
 // failed is the kind of an error; "" for one that says only that there is no row.
 func failed(err error) string {
+	if err == nil {
+		return ""
+	}
 	var pg *pgconn.PgError
 	switch {
-	case err == nil, errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, sql.ErrNoRows):
 		return ""
 	case errors.As(err, &pg):
 		return pg.Code

@@ -32,11 +32,15 @@ func Observe(client redis.UniversalClient, tracer trace.TracerProvider, meter me
 	return observePool(client, meter.Meter(telemetry.Scope))
 }
 
-// command is what commands that are measured together have in common.
+// command is what commands that are measured together have in common. Its name is as go-redis writes it, in small
+// letters, as most commands are measured and not recorded.
 type command struct{ name, failure string }
 
+// operation is its name by the conventions.
+func (c command) operation() string { return strings.ToUpper(c.name) }
+
 func (c command) labels() []attribute.KeyValue {
-	l := []attribute.KeyValue{semconv.DBSystemNameRedis, semconv.DBOperationName(c.name)}
+	l := []attribute.KeyValue{semconv.DBSystemNameRedis, semconv.DBOperationName(c.operation())}
 	if c.failure != "" {
 		l = append(l, semconv.ErrorTypeKey.String(c.failure))
 	}
@@ -69,17 +73,17 @@ func (o *observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 func pipeline(cmds []redis.Cmder) string {
 	for _, c := range cmds {
 		if c.Name() != cmds[0].Name() {
-			return "PIPELINE"
+			return "pipeline"
 		}
 	}
-	return "PIPELINE " + cmds[0].Name()
+	return "pipeline " + cmds[0].Name()
 }
 
 func (o *observer) observe(ctx context.Context, name string, size int, do func(context.Context) error) error {
-	c := command{name: strings.ToUpper(name)}
+	c := command{name: name}
 	var span trace.Span
 	if telemetry.Recorded(ctx) {
-		ctx, span = o.tracer.Start(ctx, c.name, trace.WithSpanKind(trace.SpanKindClient))
+		ctx, span = o.tracer.Start(ctx, c.operation(), trace.WithSpanKind(trace.SpanKindClient))
 	}
 	began := time.Now()
 	err := do(ctx)
@@ -103,12 +107,15 @@ func (o *observer) observe(ctx context.Context, name string, size int, do func(c
 // failed is the kind of an error: the word by which Redis begins it, or what was wrong with the way there. That there is
 // no value is none, nor that Redis does not know a script yet.
 func failed(err error) string {
+	if err == nil {
+		return ""
+	}
 	var (
 		said redis.Error
 		way  net.Error
 	)
 	switch {
-	case err == nil, errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "NOSCRIPT"):
+	case errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "NOSCRIPT"):
 		return ""
 	case errors.Is(err, context.Canceled):
 		return "canceled"

@@ -27,20 +27,22 @@ func Buckets() []float64 {
 }
 
 // labels are those of an instrument by a key, whose values must be few: a route and a status, and never an id. They are
-// made when a key is first seen, which is most of what recording would cost.
-type labels[K comparable] struct {
-	of func(K) []attribute.KeyValue
+// made when a key is first seen, which is most of what recording would cost, together with the list that they are passed
+// in.
+type labels[K comparable, O any] struct {
+	of   func(K) []attribute.KeyValue
+	list func(metric.MeasurementOption) []O
 
 	mu   sync.RWMutex
-	made map[K]metric.MeasurementOption
+	made map[K][]O
 }
 
-func (l *labels[K]) get(key K) metric.MeasurementOption {
+func (l *labels[K, O]) get(key K) []O {
 	l.mu.RLock()
 	opts, ok := l.made[key]
 	l.mu.RUnlock()
 	if !ok {
-		opts = metric.WithAttributeSet(attribute.NewSet(l.of(key)...))
+		opts = l.list(metric.WithAttributeSet(attribute.NewSet(l.of(key)...)))
 		l.mu.Lock()
 		l.made[key] = opts
 		l.mu.Unlock()
@@ -51,7 +53,7 @@ func (l *labels[K]) get(key K) metric.MeasurementOption {
 // Durations is a histogram of durations in seconds by a key, of which there must be few.
 type Durations[K comparable] struct {
 	histogram metric.Float64Histogram
-	labels    labels[K]
+	labels    labels[K, metric.RecordOption]
 }
 
 // NewDurations makes the histogram. of gives the labels of a key.
@@ -62,7 +64,10 @@ func NewDurations[K comparable](p metric.MeterProvider, name, description string
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", name, err)
 	}
-	return &Durations[K]{histogram: h, labels: labels[K]{of: of, made: make(map[K]metric.MeasurementOption)}}, nil
+	return &Durations[K]{histogram: h, labels: labels[K, metric.RecordOption]{
+		of: of, made: make(map[K][]metric.RecordOption),
+		list: func(o metric.MeasurementOption) []metric.RecordOption { return []metric.RecordOption{o} },
+	}}, nil
 }
 
 // Record adds a duration. The trace of ctx becomes an exemplar, if it is recorded.
@@ -70,13 +75,13 @@ func (d *Durations[K]) Record(ctx context.Context, key K, took time.Duration) {
 	if !d.histogram.Enabled(ctx) {
 		return
 	}
-	d.histogram.Record(ctx, took.Seconds(), d.labels.get(key))
+	d.histogram.Record(ctx, took.Seconds(), d.labels.get(key)...)
 }
 
 // Counts is a counter by a key, of which there must be few.
 type Counts[K comparable] struct {
 	counter metric.Int64Counter
-	labels  labels[K]
+	labels  labels[K, metric.AddOption]
 }
 
 // NewCounts makes the counter. of gives the labels of a key.
@@ -86,13 +91,16 @@ func NewCounts[K comparable](p metric.MeterProvider, name, unit, description str
 	if err != nil {
 		return nil, fmt.Errorf("count %s: %w", name, err)
 	}
-	return &Counts[K]{counter: c, labels: labels[K]{of: of, made: make(map[K]metric.MeasurementOption)}}, nil
+	return &Counts[K]{counter: c, labels: labels[K, metric.AddOption]{
+		of: of, made: make(map[K][]metric.AddOption),
+		list: func(o metric.MeasurementOption) []metric.AddOption { return []metric.AddOption{o} },
+	}}, nil
 }
 
 // Add counts one.
 func (c *Counts[K]) Add(ctx context.Context, key K) {
 	if c.counter.Enabled(ctx) {
-		c.counter.Add(ctx, 1, c.labels.get(key))
+		c.counter.Add(ctx, 1, c.labels.get(key)...)
 	}
 }
 
