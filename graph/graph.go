@@ -20,6 +20,7 @@ import (
 
 	"github.com/trackway/trackway/graph/generated"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/events"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
@@ -49,6 +50,8 @@ type Config struct {
 	Charge func(ctx context.Context, price int) (*Budget, error)
 	// Failed, if there is one, is told of answers with errors, which HTTP does not tell by the status.
 	Failed func(ctx context.Context)
+	// Gzip, if there is one, reports whether the client of ctx wants gzip. Only answers that are kept come so.
+	Gzip func(ctx context.Context) bool
 	// Answers, if there is one, keeps answers to queries.
 	Answers Answers
 	// Persisted keeps persisted queries; in memory when it is nil.
@@ -82,6 +85,7 @@ type server struct {
 	// readers bounds how many feeds read from the services at once.
 	readers chan struct{}
 	streams *streams
+	packer  *cache.Packer
 }
 
 // Face is the handler of /graphql, and of StreamPath below it.
@@ -97,7 +101,7 @@ func New(cfg Config) Face { return newServer(cfg) }
 func newServer(cfg Config) *server {
 	s := &server{
 		cfg: cfg, schema: loadSchema(), relations: relations(), trusted: make(map[string]string), watch: newWatcher(cfg),
-		readers: make(chan struct{}, maxReaders), streams: newStreams(),
+		readers: make(chan struct{}, maxReaders), streams: newStreams(), packer: cache.NewPacker(),
 	}
 	if s.cfg.Persisted == nil {
 		s.cfg.Persisted = newMemory()

@@ -20,6 +20,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/telemetry"
 )
@@ -101,7 +102,21 @@ func (s *server) serveOne(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.keep(ctx)
-	res := s.answer(ctx, c.raw, c.op)
+	res, kept := s.answer(ctx, c.raw, c.op)
+	if kept.packed() && s.cfg.Gzip != nil && s.cfg.Gzip(ctx) {
+		end := s.encode(ctx, &graphql.Response{Extensions: costs(c.op, budget)})
+		if end[0] = ','; len(end) == len("{}") {
+			end = end[1:]
+		}
+		if body, ok := cache.Extend(make([]byte, 0, len(kept)+len(end)+packedRoom), kept, end); ok {
+			w.Header().Set("Content-Encoding", "gzip")
+			s.send(ctx, w, media, http.StatusOK, body)
+			return
+		}
+	}
+	if res == nil {
+		res = s.unpacked(ctx, c.op, kept)
+	}
 	res.Extensions = costs(c.op, budget)
 	s.write(ctx, w, media, http.StatusOK, res)
 }
@@ -166,21 +181,28 @@ func (s *server) refuse(ctx context.Context, w http.ResponseWriter, media string
 
 // write sends a response.
 func (s *server) write(ctx context.Context, w http.ResponseWriter, media string, status int, res *graphql.Response) {
-	body := s.encode(ctx, res)
+	s.send(ctx, w, media, status, s.encode(ctx, res))
+}
+
+// packedRoom is what Extend adds beside the bytes, for as little as we add.
+const packedRoom = 16
+
+func (s *server) send(ctx context.Context, w http.ResponseWriter, media string, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", media+"; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Add("Vary", "Accept")
 	h.Set("Cache-Control", "no-store") // answers are for one caller
 	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil { //nolint:gosec // JSON, and said to be
+	if _, err := w.Write(body); err != nil {
 		s.cfg.Log.DebugContext(ctx, "client has gone", "error", err)
 	}
 }
 
 // encode writes a response as JSON. One without data was not executed, and says so by leaving the member out.
 func (s *server) encode(ctx context.Context, res *graphql.Response) []byte {
-	body := []byte{'{'}
+	const ends = 256 // room for the rest
+	body := append(make([]byte, 0, len(res.Data)+ends), '{')
 	if len(res.Errors) > 0 && s.cfg.Failed != nil {
 		s.cfg.Failed(ctx)
 	}

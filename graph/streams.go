@@ -138,7 +138,7 @@ func (s *server) stream(ctx context.Context, p parameters, emit func(*graphql.Re
 	if c.op.Operation.Operation != ast.Subscription {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		res := s.answer(ctx, c.raw, c.op)
+		res := s.answerWhole(ctx, c.raw, c.op)
 		res.Extensions = costs(c.op, budget)
 		if err := emit(res); err != nil {
 			s.cfg.Log.DebugContext(ctx, "client has gone", "error", err)

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
@@ -12,6 +13,7 @@ import (
 // accessMaps knows what callers are in their projects, each as of a version of the caller's access.
 type accessMaps struct {
 	projects projectsv1.ProjectsServiceClient
+	timeout  time.Duration // of one question
 	known    *cache.Remembered[accessOf, map[int64]auth.Role]
 }
 
@@ -25,8 +27,8 @@ type accessOf struct {
 // maxAccessMaps bounds how many are remembered.
 const maxAccessMaps = 10_000
 
-func newAccessMaps(projects projectsv1.ProjectsServiceClient) *accessMaps {
-	return &accessMaps{projects: projects, known: cache.Remember[accessOf, map[int64]auth.Role](maxAccessMaps)}
+func newAccessMaps(projects projectsv1.ProjectsServiceClient, timeout time.Duration) *accessMaps {
+	return &accessMaps{projects: projects, timeout: timeout, known: cache.Remember[accessOf, map[int64]auth.Role](maxAccessMaps)}
 }
 
 // role is what the caller is in the project, as of the look; no role when that can not be known, or when the caller is

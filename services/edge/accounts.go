@@ -90,8 +90,8 @@ func name(text string) string {
 
 // attempt counts an attempt for an account from the address of ctx, and from everywhere.
 func (s *rates) attempt(ctx context.Context, account string) error {
-	address, _ := ctx.Value(addressKey{}).(string)
-	if err := s.count(ctx, &s.accounts, account+":"+address); err != nil || s.accounts.limit.Rate == 0 {
+	address := exchangeOf(ctx).address
+	if err := s.count(ctx, &s.accounts, account+":"+address); err != nil || s.accounts.limit == 0 {
 		return err
 	}
 	if s.known(ctx, account, address) {
@@ -102,12 +102,12 @@ func (s *rates) attempt(ctx context.Context, account string) error {
 
 // know remembers that the address has signed in to the account. What fails is of no consequence: it is not known then.
 func (s *rates) know(ctx context.Context, account string) {
-	if s.accounts.limit.Rate == 0 {
+	if s.accounts.limit == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	address, _ := ctx.Value(addressKey{}).(string)
+	address := exchangeOf(ctx).address
 	if err := s.redis.Set(ctx, knownKey(account, address), 1, knownFor).Err(); err != nil {
 		s.log.DebugContext(ctx, "an address is not remembered", "error", err)
 	}

@@ -9,29 +9,37 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/auth"
-	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 )
 
 // admit says who is calling and whether they may call now. A token that is not good is counted against the address, so
 // that trying tokens is limited, and then refused, even where none is needed: an app learns at once that it must
 // renew it.
-func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []netip.Prefix, answers *cache.Answers) http.Handler {
+func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []netip.Prefix, q queries) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		address := addressOf(r, proxies)
-		caller, err := tokens.authenticate(r.Context(), r.Header, address)
-		key := address
+		x := exchangeOf(r.Context())
+		x.address = addressOf(r, proxies)
+		caller, err := tokens.authenticate(r.Context(), r.Header, x.address)
+		key := x.address
 		signIn := signsIn(r)
 		if caller != nil && !signIn {
-			key = "user:" + strconv.FormatInt(caller.UserID, 10)
+			key = userKey(caller)
 		}
-		begun := begin(answers, r, caller)
-		if begun != nil {
-			r = r.WithContext(withRider(context.WithValue(r.Context(), begunKey{}, begun), begun.lookup.Queue))
+		var riders []redis.Cmder
+		if caller != nil {
+			x.caller = caller.UserID
+			r = r.WithContext(auth.WithCaller(r.Context(), caller))
+			if x.begun = begin(q.answers, r, caller); x.begun != nil {
+				riders = x.begun.lookup.Commands(r.Context())
+			} else if x.foreseen = q.foresee(r, caller); x.foreseen != nil {
+				riders = x.foreseen.commands(r.Context(), rates, caller)
+			}
 		}
-		if limited := rates.take(w.Header(), r, key, signIn); limited != nil {
+		if limited := rates.take(r.Context(), w.Header(), key, signIn, riders...); limited != nil {
 			rest.WriteProblem(w, r, limited)
 			return
 		}
@@ -39,15 +47,10 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 			rest.WriteProblem(w, r, err)
 			return
 		}
-		ctx := context.WithValue(r.Context(), addressKey{}, address)
-		if caller != nil {
-			exchangeOf(ctx).caller = caller.UserID
-			ctx = auth.WithCaller(ctx, caller)
-		}
 		if signIn || r.URL.Path == "/graphql" { // where a session may begin
-			ctx = auth.WithDevice(ctx, r.UserAgent())
+			r = r.WithContext(auth.WithDevice(r.Context(), r.UserAgent()))
 		}
-		next.ServeHTTP(w, r.WithContext(ctx))
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -55,6 +58,9 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 func addressOf(r *http.Request, proxies []netip.Prefix) string {
 	return "address:" + clientAddress(r, proxies)
 }
+
+// userKey is what a caller's requests are counted against.
+func userKey(caller *auth.Caller) string { return "user:" + strconv.FormatInt(caller.UserID, 10) }
 
 // signsIn reports whether the stricter limit holds.
 func signsIn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/auth/") }

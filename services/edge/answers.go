@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
 	"strconv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -17,21 +18,29 @@ import (
 
 // queries keeps whole answers to GraphQL queries, each for one caller. What an answer depends on is found out by watching
 // the calls that it is made of (watched).
-type queries struct{ answers *cache.Answers }
+type queries struct {
+	answers *cache.Answers // nil where nothing is kept
+	seen    *lru.Cache[[sha256.Size]byte, seen]
+}
 
-// Answer gives the data of a query, named by all that it depends on but the caller. It has execute run the query if it
-// must, and keeps what that gives if it may.
-func (q queries) Answer(ctx context.Context, name string, execute func(context.Context) (data []byte, whole bool)) []byte {
+func newQueries(answers *cache.Answers) queries {
+	known, err := lru.New[[sha256.Size]byte, seen](maxSeen)
+	if err != nil {
+		panic(err) // only a size below one is an error
+	}
+	return queries{answers, known}
+}
+
+// Answer gives what was kept of the answer to a query, which is named by all that it depends on but the caller; nil when
+// execute had to run it. What that gives is kept, unless it is nil.
+func (q queries) Answer(ctx context.Context, name string, execute func(context.Context) (keep []byte)) []byte {
 	caller := auth.CallerFrom(ctx)
-	if caller.UserID == 0 || caller.Scopes != nil || caller.Projects != nil {
-		data, _ := execute(ctx)
-		return data
+	if !keepsFor(caller) {
+		execute(ctx)
+		return nil
 	}
-	question := &cache.Question{
-		Kind: "graphql", Access: tags.Access(caller.UserID),
-		Name: "graphql " + strconv.FormatInt(caller.UserID, 10) + strconv.FormatBool(caller.Admin) + name,
-	}
-	look := q.answers.Look(ctx, question)
+	question := q.question(caller, name)
+	look := q.look(ctx, question, name)
 	if look.Answer != nil {
 		q.answers.Count(ctx, question.Kind, "hit")
 		return look.Answer.Body
@@ -47,11 +56,22 @@ func (q queries) Answer(ctx context.Context, name string, execute func(context.C
 		q.answers.Count(ctx, question.Kind, "miss")
 	}
 	cache.Need(collecting, question.Access) // what a caller may see is part of every answer
-	data, whole := execute(collecting)
-	if whole {
-		collector.Keep(ctx, question, &cache.Answer{Body: data})
+	if keep := execute(collecting); keep != nil {
+		collector.Keep(ctx, question, &cache.Answer{Body: keep})
 	}
-	return data
+	return nil
+}
+
+// keepsFor reports whether answers are kept for the caller. What a token with scopes is for, each service knows.
+func keepsFor(caller *auth.Caller) bool {
+	return caller.UserID != 0 && caller.Scopes == nil && caller.Projects == nil
+}
+
+func (queries) question(caller *auth.Caller, name string) *cache.Question {
+	return &cache.Question{
+		Kind: "graphql", Access: tags.Access(caller.UserID),
+		Name: "graphql " + strconv.FormatInt(caller.UserID, 10) + strconv.FormatBool(caller.Admin) + name,
+	}
 }
 
 // watched is a connection to a service that tells what the answers of its calls depend on, before they are made.

@@ -3,10 +3,12 @@ package edge
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/trackway/trackway/services/edge/rest"
 	"github.com/trackway/trackway/services/platform/auth"
@@ -19,8 +21,10 @@ import (
 // service says of a thing that is hidden or gone, it says itself.
 type cached struct {
 	answers *cache.Answers
+	packer  *cache.Packer
 	access  *accessMaps
-	next    http.Handler
+	timeout time.Duration // of what waits for others
+	next    http.Handler  // has a deadline of its own
 }
 
 // begun is a request that can be answered from the cache, and the look for its answer: it begins with the rate limit, in
@@ -29,8 +33,6 @@ type begun struct {
 	q      *reading
 	lookup *cache.Lookup
 }
-
-type begunKey struct{}
 
 // begin begins to look for the answer; nil for a request whose answer is never kept.
 func begin(answers *cache.Answers, r *http.Request, caller *auth.Caller) *begun {
@@ -56,13 +58,13 @@ type reading struct {
 // ServeHTTP answers the request.
 func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	begun, ok := ctx.Value(begunKey{}).(*begun)
-	if !ok {
+	x := exchangeOf(ctx)
+	if x.begun == nil {
 		c.next.ServeHTTP(w, r)
 		return
 	}
-	caller, q := auth.CallerFrom(ctx), begun.q
-	look := c.answers.End(ctx, begun.lookup)
+	caller, q := auth.CallerFrom(ctx), x.begun.q
+	look := c.answers.End(ctx, x.begun.lookup)
 	if q.inProject {
 		// Also when there is no answer to be permitted: what is hidden, and kept, must not cost more than what is not there.
 		_ = c.access.role(ctx, caller, look, 0)
@@ -76,7 +78,9 @@ func (c *cached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.make(w, r, caller, q, look)
 	default:
 		c.count(ctx, q, "bypass")
-		done, err := c.answers.Throttle(ctx, look)
+		waits, cancel := context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+		done, err := c.answers.Throttle(waits, look)
 		if err != nil {
 			rest.WriteProblem(w, r, err)
 			return
@@ -98,14 +102,17 @@ func (c *cached) make(w http.ResponseWriter, r *http.Request, caller *auth.Calle
 	shared, mine := c.answers.Once(&q.Question, look, func() *cache.Answer {
 		answer := own.record(c.next, r)
 		if answer != nil && (answer.Scope != 0 || !q.inProject) {
+			pack(c.packer, answer)
 			c.answers.Keep(r.Context(), &q.Question, look, answer)
 			return answer
 		}
 		return nil
 	})
 	switch {
+	case mine && shared != nil:
+		c.send(w, r, q, shared) // who has made it may see it
 	case mine:
-		own.send(w, r)
+		own.send(w)
 	case shared != nil && c.permits(r.Context(), caller, q, look, shared):
 		c.send(w, r, q, shared)
 	default:
@@ -120,16 +127,28 @@ func (c *cached) permits(ctx context.Context, caller *auth.Caller, q *reading, l
 
 // send answers with what was kept.
 func (c *cached) send(w http.ResponseWriter, r *http.Request, q *reading, answer *cache.Answer) {
-	exchangeOf(r.Context()).route = q.route
+	x := exchangeOf(r.Context())
+	x.route = q.route
 	h := w.Header()
 	for i := 0; i < len(answer.Header); i += 2 {
 		h[answer.Header[i]] = answer.Header[i+1 : i+2 : i+2]
 	}
 	if rest.Unchanged(w, r) {
+		delete(h, contentEncoding)
 		return
 	}
+	body := answer.Body
+	if _, packed := h[contentEncoding]; packed && !x.gzip {
+		var err error
+		if body, err = c.packer.Unpack(body); err != nil { // only where somebody has written to Redis who should not
+			rest.WriteProblem(w, r, fmt.Errorf("unpack an answer: %w", err))
+			return
+		}
+		delete(h, contentEncoding)
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(answer.Body) //nolint:gosec // JSON, sent as such and with nosniff; a client that has gone need not be told
+	_, _ = w.Write(body) //nolint:gosec // JSON, sent as such and with nosniff; a client that has gone need not be told
 }
 
 // recorded is an answer of next, held back.
@@ -171,11 +190,8 @@ func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
 	return answer
 }
 
-func (a *recorded) send(w http.ResponseWriter, r *http.Request) {
+func (a *recorded) send(w http.ResponseWriter) {
 	maps.Copy(w.Header(), a.header)
-	if a.status == http.StatusOK && rest.Unchanged(w, r) {
-		return
-	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body.Bytes())
 }

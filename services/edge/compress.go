@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,9 +14,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/trackway/trackway/services/edge/rest"
+	"github.com/trackway/trackway/services/platform/cache"
 )
 
 const (
+	contentEncoding = "Content-Encoding"
 	// compressFrom is the least size that is worth it, in bytes: below it, an answer is one packet either way.
 	compressFrom = 1024
 	// brotliLevel is where it still costs about what gzip costs.
@@ -47,31 +50,42 @@ func newCodings() []coding {
 			return e
 		}}},
 		{"br", &sync.Pool{New: func() any { return brotli.NewWriterLevel(nil, brotliLevel) }}},
-		{"gzip", &sync.Pool{New: func() any { return gzip.NewWriter(nil) }}},
+		{packed, &sync.Pool{New: func() any { return gzip.NewWriter(nil) }}},
 	}
 }
 
 // compress answers in the coding that the client likes best. The ETag names the thing and not its coding, so one that
 // came with a compressed answer holds in If-Match. Only whole answers are compressed: those that know their length.
-// Secrets are not, as their length would tell of them.
+// Secrets are not, as their length would tell of them. What comes encoded already stays as it is.
 func compress(next http.Handler) http.Handler {
 	codings := newCodings()
+	const usual = "gzip" // what most programs send that are no browsers
+	var (
+		usually         = []string{usual}
+		usualCoding, ok = choose(codings, usually)
+	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := choose(codings, r.Header["Accept-Encoding"])
+		accepted := r.Header["Accept-Encoding"]
+		c, gzip := usualCoding, ok
+		if !slices.Equal(accepted, usually) {
+			c, gzip = choose(codings, accepted)
+		}
 		if c == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
+		exchangeOf(r.Context()).gzip = gzip
 		p := &compressed{ResponseWriter: w, coding: c}
 		next.ServeHTTP(p, r)
 		p.finish()
 	})
 }
 
-// choose is nil when the client wants no coding of ours (RFC 9110, section 12.5.3).
-func choose(codings []coding, accepted []string) *coding {
+// choose is nil when the client wants no coding of ours (RFC 9110, section 12.5.3). It also tells whether the client likes
+// gzip as well as that.
+func choose(codings []coding, accepted []string) (best *coding, gzip bool) {
 	if len(accepted) == 0 {
-		return nil
+		return nil, false
 	}
 	qualities := make(map[string]float64)
 	for _, list := range accepted {
@@ -80,23 +94,22 @@ func choose(codings []coding, accepted []string) *coding {
 			qualities[strings.ToLower(strings.TrimSpace(name))] = rest.Quality(params)
 		}
 	}
-	var (
-		best    *coding
-		highest float64
-	)
-	for i := range codings {
-		q, named := qualities[codings[i].name]
-		if !named {
-			q = qualities["*"]
+	quality := func(name string) float64 {
+		if q, named := qualities[name]; named {
+			return q
 		}
-		if q > highest {
+		return qualities["*"]
+	}
+	highest := 0.0
+	for i := range codings {
+		if q := quality(codings[i].name); q > highest {
 			best, highest = &codings[i], q
 		}
 	}
 	if identity, named := qualities["identity"]; named && identity > highest {
-		return nil
+		return nil, false
 	}
-	return best
+	return best, best != nil && quality(packed) == highest
 }
 
 // compressed is an answer that is compressed if it is whole, large enough and text.
@@ -137,7 +150,7 @@ func worthwhile(h http.Header, status int) bool {
 	length, err := strconv.Atoi(h.Get("Content-Length"))
 	media := h.Get("Content-Type")
 	return err == nil && length >= compressFrom && status != http.StatusNoContent && status != http.StatusNotModified &&
-		h.Get("Content-Encoding") == "" && h.Get("Content-Range") == "" && h.Get("Cache-Control") != "no-store" &&
+		h.Get(contentEncoding) == "" && h.Get("Content-Range") == "" && h.Get("Cache-Control") != "no-store" &&
 		(strings.Contains(media, "json") || strings.Contains(media, "yaml") || strings.HasPrefix(media, "text/"))
 }
 
@@ -160,8 +173,29 @@ func (c *compressed) finish() {
 	_ = c.encoder.Close() // a buffer in memory takes everything
 	c.encoder.Reset(nil)
 	c.coding.encoders.Put(c.encoder)
-	c.Header().Set("Content-Encoding", c.coding.name)
+	c.Header().Set(contentEncoding, c.coding.name)
 	c.Header().Set("Content-Length", strconv.Itoa(c.whole.Len()))
 	c.ResponseWriter.WriteHeader(c.status)
 	_, _ = c.ResponseWriter.Write(c.whole.Bytes()) // a client that has gone need not be told
+}
+
+// packed is the coding in which answers are kept.
+const packed = "gzip"
+
+// pack makes an answer that is kept smaller, if that is worth it.
+func pack(p *cache.Packer, a *cache.Answer) {
+	h := make(http.Header, len(a.Header)/2) //nolint:mnd // name and value
+	for i := 0; i < len(a.Header); i += 2 {
+		h[a.Header[i]] = a.Header[i+1 : i+2 : i+2]
+	}
+	if !worthwhile(h, http.StatusOK) {
+		return
+	}
+	a.Body = p.Pack(a.Body)
+	for i := 0; i < len(a.Header); i += 2 {
+		if a.Header[i] == "Content-Length" {
+			a.Header[i+1] = strconv.Itoa(len(a.Body))
+		}
+	}
+	a.Header = append(a.Header, contentEncoding, packed)
 }

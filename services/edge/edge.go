@@ -110,15 +110,17 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		}
 		jobs = append(jobs, c.answers.Run)
 	}
+	c.queries = newQueries(c.answers)
 	callers := newAuthenticator(c.verifier(cfg.Auth), c.users, limits)
 	hub := events.NewHub(redis, env.Log, "tasks", "projects")
 	face := graph.Config{
 		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
 		Events: hub, Verify: callers.verify, Origins: cfg.Origins, Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
 		Failed: func(ctx context.Context) { exchangeOf(ctx).failed = true },
+		Gzip:   func(ctx context.Context) bool { return exchangeOf(ctx).gzip },
 	}
 	if c.answers != nil {
-		face.Answers = queries{c.answers}
+		face.Answers = c.queries
 	}
 	if err := cfg.GraphQL.fill(&face, limits, redis); err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -48,25 +47,30 @@ func (c GraphQLConfig) fill(to *graph.Config, limits *rates, client redis.Univer
 
 // charge takes the price of a GraphQL operation from the caller's budget.
 func (s *rates) charge(ctx context.Context, price int) (*graph.Budget, error) {
-	key, _ := ctx.Value(addressKey{}).(string)
-	if id := auth.CallerFrom(ctx).UserID; id != 0 {
-		key = "user:" + strconv.FormatInt(id, 10)
-	}
 	p := &s.prices
-	res := s.ask(ctx, p, key, price)
-	if res == nil {
+	res, ok := exchangeOf(ctx).foreseen.paid(ctx, s, price)
+	if !ok {
+		res, ok = s.ask(ctx, p, budgetKey(ctx, auth.CallerFrom(ctx)), price)
+	}
+	if !ok {
 		return nil, nil //nolint:nilnil // nobody knows what is left
 	}
-	b := &graph.Budget{
-		Limit: p.limit.Burst, Remaining: res.Remaining, Window: p.limit.Period, Reset: res.ResetAfter,
-	}
-	if res.Allowed > 0 || price == 0 {
+	b := &graph.Budget{Limit: p.limit, Remaining: res.remaining, Window: window, Reset: res.reset}
+	if res.allowed {
 		return b, nil
 	}
 	e := errs.New(errs.RateLimited, "This operation would cost more than you have left of %d within a minute. "+
-		"Ask for less, or try again later.", p.limit.Rate)
-	e.Retry = max(res.RetryAfter, time.Second)
+		"Ask for less, or try again later.", p.limit)
+	e.Retry = max(res.retry, time.Second)
 	return b, e
+}
+
+// budgetKey is whose budget it is: the caller's, or the address's.
+func budgetKey(ctx context.Context, caller *auth.Caller) string {
+	if caller.UserID != 0 {
+		return userKey(caller)
+	}
+	return exchangeOf(ctx).address
 }
 
 // persistedQueries keeps the persisted queries of GraphQL in Redis, for all replicas.

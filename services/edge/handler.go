@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -27,6 +28,7 @@ type clients struct {
 
 	ended   *auth.Revocations // nil where nobody keeps them up to date
 	answers *cache.Answers    // nil where nothing is kept
+	queries queries
 }
 
 // verifier says whose a token is.
@@ -56,17 +58,18 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, callers *auth
 		}
 	}
 
-	h := guide(r)
-	if c.answers != nil {
-		h = &cached{answers: c.answers, access: newAccessMaps(c.projects), next: h}
+	h := deadline(guide(r), cfg.Timeout)
+	if c.answers != nil { // a hit waits for nobody but Redis, and needs no deadline
+		h = &cached{
+			answers: c.answers, packer: cache.NewPacker(), access: newAccessMaps(c.projects, cfg.Timeout), timeout: cfg.Timeout, next: h,
+		}
 	}
 	h = lengths(h)
-	h = admit(h, callers, limits, cfg.Proxies, c.answers)
-	h = deadline(h, cfg.Timeout)
+	h = admit(h, callers, limits, cfg.Proxies, c.queries)
 	h = recovery(h, env.Log)
 	h = atOnce(h, cfg.Concurrency)
 	h = cors(h, cfg.Origins, func(h http.Header, r *http.Request) {
-		limits.tell(h, r, addressOf(r, cfg.Proxies), signsIn(r))
+		limits.tell(r.Context(), h, addressOf(r, cfg.Proxies), signsIn(r))
 	})
 	h = compress(h)
 	h = headers(h)
@@ -86,28 +89,33 @@ func limitBody(limit int64, next http.Handler) http.HandlerFunc {
 
 // headers sets what every answer says; a handler that knows better overwrites it.
 func headers(next http.Handler) http.Handler {
+	// Values without room, of which nobody can change one by adding another.
+	always := http.Header{
+		"X-Content-Type-Options":  {"nosniff"},
+		"Referrer-Policy":         {"no-referrer"},
+		"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+		"Cache-Control":           {"private, no-cache"},
+		"Vary":                    {"Authorization, Accept-Encoding"},
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set(requestIDHeader, requestID(r))
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Cache-Control", "private, no-cache")
-		h.Set("Vary", "Authorization, Accept-Encoding")
+		h[requestIDKey] = []string{requestID(r)}
+		maps.Copy(h, always)
 		next.ServeHTTP(w, r)
 	})
 }
 
 const (
 	requestIDHeader = "X-Request-ID"
+	requestIDKey    = "X-Request-Id" // the same, as net/http spells it
 	maxRequestID    = 128
 )
 
 // requestID is the client's own name for the request, if it is a decent one, else the trace id.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get(requestIDHeader); id != "" && len(id) <= maxRequestID && plain(id) {
-		exchangeOf(r.Context()).named = id
-		return id
+	if sent := r.Header[requestIDKey]; len(sent) > 0 && sent[0] != "" && len(sent[0]) <= maxRequestID && plain(sent[0]) {
+		exchangeOf(r.Context()).named = sent[0]
+		return sent[0]
 	}
 	return trace.SpanContextFromContext(r.Context()).TraceID().String()
 }

@@ -99,12 +99,17 @@ type exchange struct {
 	spent  telemetry.Spent
 	route  string // what it was for, without what is particular to it; "" when there is nothing
 	caller int64
-	cache  string // what came of asking the cache, if it was asked: hit, miss or bypass
-	named  string // the client's own name for the request
-	status int
-	bytes  int64
-	failed bool // with a status that does not say so
-	stream bool // lasts as long as the client likes
+	// address is what a request without a caller is counted against.
+	address  string
+	begun    *begun    // the look for its answer, if that can be in the cache
+	foreseen *foreseen // what a GraphQL request asks of Redis
+	gzip     bool      // whether the client likes no coding better
+	cache    string    // what came of asking the cache, if it was asked: hit, miss or bypass
+	named    string    // the client's own name for the request
+	status   int
+	bytes    int64
+	failed   bool // with a status that does not say so
+	stream   bool // lasts as long as the client likes
 }
 
 type exchangeKey struct{}

@@ -75,8 +75,7 @@ func (a *authenticator) caller(ctx context.Context, token, address string) (*aut
 
 // verify gives the caller of a token that came in the body of a request, such as a WebSocket's first message.
 func (a *authenticator) verify(ctx context.Context, token string) (*auth.Caller, error) {
-	address, _ := ctx.Value(addressKey{}).(string)
-	return a.caller(ctx, token, address)
+	return a.caller(ctx, token, exchangeOf(ctx).address)
 }
 
 // exchange asks once, however many requests come with the token at the same time.

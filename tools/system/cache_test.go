@@ -308,6 +308,9 @@ func TestAHitNeedsNoService(t *testing.T) {
 	if d.read("viewer", nested); !d.hits("viewer", nested) {
 		t.Error("a nested query: got calls of services for the second one, want none")
 	}
+	if !regexp.MustCompile(`redis;dur=[0-9.]*;desc="1"`).MatchString(d.timing) {
+		t.Errorf("a nested query, with rate limit and budget: got %s, want one round trip to Redis", d.timing)
+	}
 	if d.read("viewer", "/api/projects/"); !d.hits("viewer", "/api/projects/") {
 		t.Error("a user's own projects: got calls of services for the second reading, want none")
 	}

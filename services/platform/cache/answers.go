@@ -94,10 +94,10 @@ type Lookup struct {
 	tags   []string
 	keys   []string // none when there is nothing to look for
 	groups [][]int
-	asked  []*redis.SliceCmd // nil until somebody queues them
+	asked  []*redis.SliceCmd // nil until somebody asks for the commands
 }
 
-// Begin begins a look, for whoever has other commands to send in the same round trip (Queue).
+// Begin begins a look, for whoever has other commands to send in the same round trip.
 func (a *Answers) Begin(q *Question) *Lookup {
 	if _, ok := a.watch.epoch(); !ok {
 		return &Lookup{q: q}
@@ -129,14 +129,20 @@ func (q *Question) first() string {
 	return q.Access
 }
 
-// Queue adds the look's commands to a pipeline, which is run before End.
-func (l *Lookup) Queue(ctx context.Context, p redis.Pipeliner) {
-	if len(l.keys) > 0 {
-		l.asked = queue(ctx, p, l.keys, l.groups)
+// Commands are what the look asks of Redis. Whoever calls it runs them before End, or lets it be.
+func (l *Lookup) Commands(ctx context.Context) []redis.Cmder {
+	if len(l.keys) == 0 {
+		return nil
 	}
+	all := make([]redis.Cmder, len(l.groups), len(l.groups)+2) //nolint:mnd // others ride along
+	l.asked = questions(ctx, l.keys, l.groups)
+	for i, cmd := range l.asked {
+		all[i] = cmd
+	}
+	return all
 }
 
-// End ends the look. What was not queued, or came to nothing, is asked for now.
+// End ends the look. What was not run, or came to nothing, is asked for now.
 func (a *Answers) End(ctx context.Context, l *Lookup) *Look {
 	if len(l.keys) == 0 {
 		return &Look{}
@@ -301,9 +307,11 @@ func (a *Answers) read(ctx context.Context, keys []string) ([]string, error) {
 	if len(groups) == 1 {
 		return collect([]*redis.SliceCmd{a.client.MGet(ctx, keys...)}, keys, groups)
 	}
-	var asked []*redis.SliceCmd
+	asked := questions(ctx, keys, groups)
 	_, err := a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		asked = queue(ctx, p, keys, groups)
+		for _, cmd := range asked {
+			_ = p.Process(ctx, cmd) // only queues it
+		}
 		return nil
 	})
 	if err != nil {
@@ -312,15 +320,16 @@ func (a *Answers) read(ctx context.Context, keys []string) ([]string, error) {
 	return collect(asked, keys, groups)
 }
 
-// queue adds the reading of the keys to a pipeline, and collect gives what it has read.
-func queue(ctx context.Context, p redis.Pipeliner, keys []string, groups [][]int) []*redis.SliceCmd {
+// questions read the keys, one for each group, and collect gives what they have read.
+func questions(ctx context.Context, keys []string, groups [][]int) []*redis.SliceCmd {
 	asked := make([]*redis.SliceCmd, 0, len(groups))
 	for _, group := range groups {
-		some := make([]string, 0, len(group))
+		args := make([]any, 1, 1+len(group))
+		args[0] = "mget"
 		for _, i := range group {
-			some = append(some, keys[i])
+			args = append(args, keys[i])
 		}
-		asked = append(asked, p.MGet(ctx, some...))
+		asked = append(asked, redis.NewSliceCmd(ctx, args...))
 	}
 	return asked
 }

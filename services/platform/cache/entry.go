@@ -37,7 +37,7 @@ func (e *entry) size() int {
 }
 
 // format is the first byte of an entry in Redis: another one is not read.
-const format = 1
+const format = 2
 
 // encode writes the entry for Redis.
 func (e *entry) encode() []byte {

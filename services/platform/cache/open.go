@@ -92,6 +92,7 @@ func parse(address string) (any, error) {
 		o.ContextTimeoutEnabled = true
 		o.MaxRetries = cmp.Or(o.MaxRetries, 1)
 		impatient(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries)
+		frugal(&o.Protocol, &o.PipelinePoolSize, &o.ReadBufferSize, &o.WriteBufferSize)
 		return o, nil
 	case isMany && kind == "sentinel":
 		return parseSentinel(protocol, authority, path)
@@ -107,6 +108,7 @@ func parse(address string) (any, error) {
 		o.MaintNotificationsConfig = noNotifications()
 		o.ContextTimeoutEnabled = true
 		impatient(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries)
+		frugal(&o.Protocol, &o.PipelinePoolSize, &o.ReadBufferSize, &o.WriteBufferSize)
 		return o, nil
 	default:
 		return nil, errors.New("the URL starts with none of redis://, rediss://, unix://, redis-sentinel://, " +
@@ -148,6 +150,7 @@ func parseSentinel(protocol, authority, path string) (any, error) {
 	o.ContextTimeoutEnabled = true
 	o.MaxRetries = cmp.Or(o.MaxRetries, 1)
 	impatient(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries)
+	frugal(&o.Protocol, &o.PipelinePoolSize, &o.ReadBufferSize, &o.WriteBufferSize)
 	return o, nil
 }
 
@@ -194,6 +197,16 @@ func impatient(dial, read, write *time.Duration, dials *int) {
 	*read = cmp.Or(*read, 500*time.Millisecond)
 	*write = cmp.Or(*write, 500*time.Millisecond)
 	*dials = cmp.Or(*dials, 1)
+}
+
+// frugal fills in what else the URL left open: RESP2, of which no reply must be looked at twice for what the server says
+// unasked; one pool of connections for all, and small buffers, as what is asked is small and many ask together (Gather).
+func frugal(protocol, pipelines, read, write *int) {
+	const buffer = 16 << 10
+	*protocol = cmp.Or(*protocol, 2)
+	*pipelines = cmp.Or(*pipelines, -1)
+	*read = cmp.Or(*read, buffer)
+	*write = cmp.Or(*write, buffer)
 }
 
 // noNotifications spares each connection a question that only Redis Enterprise answers.
