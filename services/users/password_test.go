@@ -2,6 +2,8 @@ package users
 
 import (
 	"context"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/trackway/trackway/services/platform/postgres"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
+	"github.com/trackway/trackway/services/users/oidctest"
 )
 
 func TestAHashMatchesItsPasswordOnly(t *testing.T) {
@@ -132,5 +135,40 @@ func TestWhoeverAsksForAHashQueuesAsLongAsItsDeadline(t *testing.T) {
 func BenchmarkHash(b *testing.B) {
 	for b.Loop() {
 		newPHC().derive(password)
+	}
+}
+
+// Not parallel: what is allocated is the process's, and nothing of another test may be in it. One hash takes its 19 MiB,
+// and so their number can be read off; nothing else here takes as much.
+func TestWhoCanNotSignInCostsOneHashWhoeverTheyAre(t *testing.T) { //nolint:paralleltest // as said
+	w, p := withProvider(t)
+	p.SignIn(oidctest.User{ID: "nopassword", Email: address("nopassword"), EmailVerified: true})
+	if _, err := w.byBrowser(t, p); err != nil {
+		t.Fatal(err)
+	}
+	w.register(t, "ada")
+	inactive := w.register(t, "inactive")
+	_, err := w.UpdateUser(w.as(t, w.admin), &usersv1.UpdateUserRequest{Id: inactive.GetId(), Active: false, UpdateMask: mask("active")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, req := range map[string]*usersv1.LoginRequest{
+		"an unknown account":            {Email: "unknown@example.org", Password: password},
+		"a wrong password":              {Email: address("ada"), Password: "wrong " + password},
+		"an account without a password": {Email: address("nopassword"), Password: password},
+		"a deactivated account":         {Email: address("inactive"), Password: password},
+		"no address":                    {Email: "nobody", Password: password},
+		"the longest of passwords":      {Email: address("ada"), Password: strings.Repeat("x", maxPassword)},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := w.Login(t.Context(), req)
+		runtime.ReadMemStats(&after)
+		if !errs.Is(err, errs.Unauthenticated) {
+			t.Errorf("%s: got %v, want Unauthenticated", name, err)
+		}
+		if got := (after.TotalAlloc - before.TotalAlloc) / (argonMemory * 1024); got != 1 {
+			t.Errorf("%s: %d hashes were made, want 1", name, got)
+		}
 	}
 }

@@ -47,7 +47,8 @@ type attempt struct {
 }
 
 // Once the removal of a member is acknowledged, nothing that the member begins afterwards succeeds, through any replica,
-// whatever is in the caches and whatever else is asked at the same time.
+// whatever is in the caches and whatever else is asked at the same time; and no stream that was open tells of what is
+// written afterwards, over either transport.
 func TestNothingSucceedsAfterAMembersRemoval(t *testing.T) {
 	t.Parallel()
 	h := &hammer{T: t, world: here, operations: restOperations(t)}
@@ -101,6 +102,8 @@ func (h *hammer) round(leaves bool) {
 		removed atomic.Bool
 		wait    sync.WaitGroup
 	)
+	ears := h.ears(h.T, u.GetId(), s)
+	defer wait.Wait() // which end when the test has failed
 	names := slices.Sorted(maps.Keys(hammered()))
 	for range hammers {
 		wait.Go(func() {
@@ -118,6 +121,7 @@ func (h *hammer) round(leaves bool) {
 		})
 	}
 	h.await(&sent, hammers*before)
+	h.awaken(s, ears)
 	by := h.owner
 	if leaves {
 		by = u.GetId()
@@ -125,6 +129,7 @@ func (h *hammer) round(leaves bool) {
 	status, body := h.ask(ctx, "deleteMember", s, want{"user_id": from("caller")}, by, rand.IntN(len(h.URLs)))
 	acknowledged := time.Now()
 	removed.Store(true)
+	h.deaf(s, ears)
 	if status != http.StatusNoContent {
 		h.Fatalf("the removal is answered %d: %s", status, body)
 	}

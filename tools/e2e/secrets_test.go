@@ -64,6 +64,13 @@ func TestNothingSecretIsSentOrLogged(t *testing.T) {
 	if _, err := people.owner.try(t.Context(), http.MethodGet, "/api/users/olga@example.org/", nil); err != nil {
 		t.Fatal(err)
 	}
+	// What a provider sends a browser back with is in the address.
+	for _, path := range []string{"/api/auth/oidc/callback/", "/api/auth/oidc/start/"} {
+		back := "?state=" + seen.add("a-state-of-a-sign-in") + "&code=" + seen.add("a-code-of-the-provider")
+		if _, err := people.web.try(t.Context(), http.MethodGet, path+back, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	p.signal(syscall.SIGINT)
 	if code := p.await(); code != 0 { // and has sent what was left
 		t.Errorf("the program ended with %d", code)
