@@ -40,6 +40,8 @@ func (a *accessMaps) role(ctx context.Context, caller *auth.Caller, look *cache.
 
 // list asks the projects service.
 func (a *accessMaps) list(ctx context.Context) (map[int64]auth.Role, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
 	res, err := a.projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
 	if err != nil {
 		return nil, fmt.Errorf("list the caller's access: %w", err)

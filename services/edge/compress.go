@@ -189,6 +189,7 @@ func pack(p *cache.Packer, a *cache.Answer) {
 		h[a.Header[i]] = a.Header[i+1 : i+2 : i+2]
 	}
 	if !worthwhile(h, http.StatusOK) {
+		a.Body = bytes.Clone(a.Body) // without the room to grow
 		return
 	}
 	a.Body = p.Pack(a.Body)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -53,13 +54,15 @@ type maker struct {
 	*data
 
 	url   string
+	run   string // in idempotency keys: those of other runs are in the data still
 	r     *rand.Rand
 	n     int64 // of this maker so far
 	pages []string
 }
 
 func newMaker(d *data, url string, stream uint64) *maker {
-	return &maker{data: d, url: url, r: rand.New(rand.NewPCG(seed, stream))} //nolint:gosec // the same requests each time
+	r := rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // the same requests each time
+	return &maker{data: d, url: url, run: cryptorand.Text(), r: r}
 }
 
 func (m *maker) request(method, path string, user int64, body any) (vegeta.Target, error) {
@@ -162,7 +165,7 @@ func (m *maker) create() (vegeta.Target, error) {
 
 func (m *maker) createKeyed() (vegeta.Target, error) {
 	t, err := m.create()
-	t.Header["Idempotency-Key"] = []string{fmt.Sprintf("bench-%x-%x", m.r.Uint64(), m.r.Uint64())}
+	t.Header["Idempotency-Key"] = []string{fmt.Sprintf("bench-%s-%d", m.run, m.n)}
 	return t, err
 }
 

@@ -32,6 +32,7 @@ const (
 // acknowledged before it was asked.
 type Answers struct {
 	client   redis.UniversalClient
+	gather   *Gather
 	log      *slog.Logger
 	watch    *watch
 	local    *local
@@ -50,7 +51,7 @@ func NewAnswers(client redis.UniversalClient, services []string, memory int, log
 		return nil, err
 	}
 	return &Answers{
-		client: client, log: log, watch: newWatch(client, services), local: newLocal(memory),
+		client: client, gather: NewGather(client, commandTimeout), log: log, watch: newWatch(client, services), local: newLocal(memory),
 		outage: make(chan struct{}, outageCalls), requests: requests,
 	}, nil
 }
@@ -228,19 +229,19 @@ func marked(version string) bool { return strings.Contains(version, "|") }
 func (a *Answers) create(ctx context.Context, tags, versions []string) ([]string, error) {
 	all := slices.Clone(versions)
 	made := make(map[int]*redis.StringCmd)
-	_, err := a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, v := range all {
-			if v == "" {
-				p.SetNX(ctx, versionKey(tags[i]), NewMark(), versionTime)
-				made[i] = p.Get(ctx, versionKey(tags[i])) // or another reader's
-			}
+	var cmds []redis.Cmder
+	for i, v := range all {
+		if v == "" {
+			key := versionKey(tags[i])
+			made[i] = redis.NewStringCmd(ctx, "get", key) // ours, or another reader's
+			cmds = append(cmds, redis.NewStatusCmd(ctx, "set", key, NewMark(), "px", versionTime.Milliseconds(), "nx"), made[i])
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("begin versions: %w", err)
 	}
+	a.gather.Do(ctx, cmds...)
 	for i, cmd := range made {
+		if cmd.Err() != nil {
+			return nil, fmt.Errorf("begin versions: %w", cmd.Err())
+		}
 		all[i] = cmd.Val()
 	}
 	return all, nil
@@ -258,9 +259,10 @@ func (a *Answers) keep(ctx context.Context, q *Question, e *entry) {
 		return
 	}
 	a.local.put(q.Name, e)
-	err := a.client.Set(ctx, answerKey(q.first(), q.Name), e.encode(), answerTime+mathrand.N(answerTime)).Err() //nolint:gosec // no secret
-	if err != nil {
-		a.lost(ctx, err)
+	life := answerTime + mathrand.N(answerTime) //nolint:gosec // no secret
+	cmd := redis.NewStatusCmd(ctx, "set", answerKey(q.first(), q.Name), e.encode(), "px", life.Milliseconds())
+	if a.gather.Do(ctx, cmd); cmd.Err() != nil {
+		a.lost(ctx, cmd.Err())
 	}
 }
 
@@ -304,19 +306,12 @@ func (a *Answers) Count(ctx context.Context, kind, what string) {
 // read gives the values of the keys, "" for those that are not there, in one round trip.
 func (a *Answers) read(ctx context.Context, keys []string) ([]string, error) {
 	groups := byNode(a.client, keys)
-	if len(groups) == 1 {
-		return collect([]*redis.SliceCmd{a.client.MGet(ctx, keys...)}, keys, groups)
-	}
 	asked := questions(ctx, keys, groups)
-	_, err := a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, cmd := range asked {
-			_ = p.Process(ctx, cmd) // only queues it
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read versions: %w", err)
+	cmds := make([]redis.Cmder, len(asked))
+	for i, cmd := range asked {
+		cmds[i] = cmd
 	}
+	a.gather.Do(ctx, cmds...)
 	return collect(asked, keys, groups)
 }
 

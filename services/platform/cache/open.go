@@ -191,11 +191,14 @@ func withoutURL(err error) error {
 	return err
 }
 
+// commandTimeout is how long a command may take.
+const commandTimeout = 500 * time.Millisecond
+
 // impatient fills in what the URL left open.
 func impatient(dial, read, write *time.Duration, dials *int) {
 	*dial = cmp.Or(*dial, 2*time.Second)
-	*read = cmp.Or(*read, 500*time.Millisecond)
-	*write = cmp.Or(*write, 500*time.Millisecond)
+	*read = cmp.Or(*read, commandTimeout)
+	*write = cmp.Or(*write, commandTimeout)
 	*dials = cmp.Or(*dials, 1)
 }
 
