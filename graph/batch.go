@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/trackway/trackway/graph/generated"
+	"github.com/trackway/trackway/graph/relay"
 	"github.com/trackway/trackway/services/platform/errs"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
@@ -73,7 +74,9 @@ func (r *mutationResolver) outcomes(ctx context.Context, from []*tasksv1.TaskOut
 			continue
 		}
 		put(r.loads, place(graphql.GetFieldContext(ctx)), o.GetTask())
-		out = append(out, &generated.TaskOutcome{Task: o.GetTask(), UserErrors: []*generated.UserError{}})
+		out = append(out, &generated.TaskOutcome{
+			Task: o.GetTask(), TaskEdge: relay.EdgeOf(o.GetTask()), UserErrors: []*generated.UserError{},
+		})
 	}
 	return out
 }

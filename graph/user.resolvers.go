@@ -18,7 +18,9 @@ func (r *mutationResolver) Register(ctx context.Context, input generated.Registe
 	user, failed, err := mutate(ctx, r, input.IdempotencyKey, &form{}, &usersv1.RegisterRequest{
 		Name: input.Name, Email: input.Email, Password: input.Password,
 	}, r.cfg.Users.Register)
-	return &generated.RegisterPayload{User: user, UserErrors: failed, ClientMutationID: input.ClientMutationID}, err
+	return &generated.RegisterPayload{
+		User: user, UserEdge: relay.EdgeOf(user), UserErrors: failed, ClientMutationID: input.ClientMutationID,
+	}, err
 }
 
 // Login is the resolver for the login field.

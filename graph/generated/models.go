@@ -670,6 +670,8 @@ type RegisterInput struct {
 type RegisterPayload struct {
 	// The user; null when the change was not made.
 	User *usersv1.User `json:"user,omitempty"`
+	// The user as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	UserEdge *relay.Edge[*usersv1.User] `json:"userEdge,omitempty"`
 	// What is wrong with the input; empty when the change was made.
 	UserErrors []*UserError `json:"userErrors"`
 	// Given back as it came, for clients that pair answers with requests by it.
@@ -937,6 +939,8 @@ type TaskFilter struct {
 type TaskOutcome struct {
 	// The task afterwards; null when it could not be done.
 	Task *tasksv1.Task `json:"task,omitempty"`
+	// The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id.
+	TaskEdge *relay.Edge[*tasksv1.Task] `json:"taskEdge,omitempty"`
 	// Why it could not be done; empty when it was. Places begin at the input of the mutation.
 	UserErrors []*UserError `json:"userErrors"`
 }

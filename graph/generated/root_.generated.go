@@ -2021,6 +2021,8 @@ type UpdateTasksPayload {
 type TaskOutcome {
   "The task afterwards; null when it could not be done."
   task: Task
+  "The task as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  taskEdge: TaskEdge
   "Why it could not be done; empty when it was. Places begin at the input of the mutation."
   userErrors: [UserError!]!
 }
@@ -2323,6 +2325,8 @@ input RegisterInput {
 type RegisterPayload {
   "The user; null when the change was not made."
   user: User
+  "The user as an item of a list, to put into one that is shown. Its cursor is that of the order by id."
+  userEdge: UserEdge
   "What is wrong with the input; empty when the change was made."
   userErrors: [UserError!]!
   "Given back as it came, for clients that pair answers with requests by it."
@@ -3148,6 +3152,8 @@ func (ec *executionContext) childFields_RegisterPayload(ctx context.Context, fie
 	switch field.Name {
 	case "user":
 		return ec.fieldContext_RegisterPayload_user(ctx, field)
+	case "userEdge":
+		return ec.fieldContext_RegisterPayload_userEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_RegisterPayload_userErrors(ctx, field)
 	case "clientMutationId":
@@ -3414,6 +3420,8 @@ func (ec *executionContext) childFields_TaskOutcome(ctx context.Context, field g
 	switch field.Name {
 	case "task":
 		return ec.fieldContext_TaskOutcome_task(ctx, field)
+	case "taskEdge":
+		return ec.fieldContext_TaskOutcome_taskEdge(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_TaskOutcome_userErrors(ctx, field)
 	}

@@ -1427,6 +1427,38 @@ func (ec *executionContext) fieldContext_TaskOutcome_task(_ context.Context, fie
 	return fc, nil
 }
 
+func (ec *executionContext) _TaskOutcome_taskEdge(ctx context.Context, field graphql.CollectedField, obj *TaskOutcome) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TaskOutcome_taskEdge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TaskEdge, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *relay.Edge[*tasksv1.Task]) graphql.Marshaler {
+			return ec.marshalOTaskEdge2ᚖgithubᚗcomᚋtrackwayᚋtrackwayᚋgraphᚋrelayᚐEdge(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TaskOutcome_taskEdge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TaskOutcome",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TaskEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _TaskOutcome_userErrors(ctx context.Context, field graphql.CollectedField, obj *TaskOutcome) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3092,6 +3124,11 @@ func (ec *executionContext) _TaskOutcome(ctx context.Context, sel ast.SelectionS
 			out.Values[i] = graphql.MarshalString("TaskOutcome")
 		case "task":
 			out.Values[i] = ec._TaskOutcome_task(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "taskEdge":
+			out.Values[i] = ec._TaskOutcome_taskEdge(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}

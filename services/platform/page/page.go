@@ -315,10 +315,10 @@ func (q *Query[T]) Cut(rows []T) Page[T] {
 	if more {
 		rows = rows[:q.size]
 	}
-	p := Page[T]{Rows: rows, HasNext: more, HasPrevious: q.after != nil}
+	// What bounds the range has a row at it, or had one: beyond the bound there is more.
+	p := Page[T]{Rows: rows, HasNext: q.before != nil || more && !q.backward, HasPrevious: q.after != nil || more && q.backward}
 	if q.backward {
 		slices.Reverse(rows)
-		p.HasNext, p.HasPrevious = q.before != nil, more
 	}
 	p.Cursors = make([]string, len(rows))
 	for i, r := range rows {

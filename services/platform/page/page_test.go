@@ -219,6 +219,47 @@ func walk(t *testing.T, order string, backward bool) {
 	}
 }
 
+// Whether there is more on either side holds for every range, in both directions.
+func TestAPageKnowsWhatIsBesideIt(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	var rows []*thing
+	for id := range int64(8) {
+		rows = append(rows, &thing{ID: id})
+	}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for after := int64(-1); after < 8; after++ {
+		for before := after + 1; before <= 8; before++ {
+			for size := int32(1); size < 9; size++ {
+				for _, backward := range []bool{false, true} {
+					req := request{Size: size, Backward: backward}
+					if after >= 0 {
+						req.After = page.ByID(after)
+					}
+					if before < 8 {
+						req.Before = page.ByID(before)
+					}
+					p := read(t, db, req)
+					from, to := after+1, before // what the page should be
+					if n := int64(size); to-from > n {
+						if backward {
+							from = to - n
+						} else {
+							to = from + n
+						}
+					}
+					got := fmt.Sprint(len(p.Rows), p.HasPrevious, p.HasNext)
+					if want := fmt.Sprint(to-from, from > 0, to < 8); got != want {
+						t.Errorf("after %d before %d size %d backward %t: got %s, want %s", after, before, size, backward, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 // A row that was made a moment ago stands where the list will have it.
 func TestARowThatNobodyListedHasItsCursor(t *testing.T) {
 	t.Parallel()
