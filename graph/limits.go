@@ -42,8 +42,10 @@ const (
 	maxMutations = 10
 	// maxNodes is how many ids `nodes` takes.
 	maxNodes = 100
-	// maxSessions is how many sessions `sessions` gives.
-	maxSessions = 200
+	// maxSessions, maxInvitations and maxAccessTokens are how many of each a list without pages gives.
+	maxSessions     = 200
+	maxInvitations  = 200
+	maxAccessTokens = 100
 	// maxPrice is how many fields the answer may have, if every list is as long as it may be.
 	maxPrice = 50_000
 	// introspectionPrice is for one __schema or __type.
@@ -356,13 +358,27 @@ func (p *pricer) field(f *ast.Field, size int) int {
 		return p.nodes(f)
 	case strings.HasSuffix(f.Definition.Type.Name(), "Connection"):
 		return plus(1, p.selections(f.SelectionSet, p.page(f)))
-	case f.Name == "sessions" && f.ObjectDefinition.Name == "Query":
-		return plus(1, times(maxSessions, plus(1, p.selections(f.SelectionSet, 1))))
+	case f.ObjectDefinition.Name == "Query" && f.Definition.Type.Elem != nil:
+		return plus(1, times(unpaged(f.Name), plus(1, p.selections(f.SelectionSet, 1))))
 	case f.Definition.Type.Elem != nil &&
 		(strings.HasSuffix(f.ObjectDefinition.Name, "Connection") || strings.HasSuffix(f.Definition.Type.Name(), "Outcome")):
 		return plus(1, times(size, plus(1, p.selections(f.SelectionSet, 1))))
 	}
 	return plus(1, p.selections(f.SelectionSet, 1))
+}
+
+// unpaged is how long a list of the root may be that has no pages.
+func unpaged(field string) int {
+	switch field {
+	case "sessions":
+		return maxSessions
+	case "invitations":
+		return maxInvitations
+	case "personalAccessTokens":
+		return maxAccessTokens
+	default:
+		return maxPrice // nobody has said, and so it is refused
+	}
 }
 
 // items is how many things the mutation does.

@@ -182,6 +182,8 @@ func TestAnAnswerTellsItsPrice(t *testing.T) {
 	for query, want := range map[string]float64{
 		"{ sessions { id } }": 1 + 200*(1+1),
 		`mutation { createTasks(input: {tasks: [{projectId: 1, title: "a"}, {projectId: 1, title: "b"}]}) { outcomes { task { id } } } }`: 2 + 1 + 2*(1+2),
+		`{ invitations(projectId: 1) { id email } }`: 1 + 200*(1+2),
+		`{ personalAccessTokens { id } }`:            1 + 100*(1+1),
 	} {
 		if r := w.ask(t, query, nil); !cmp.Equal(priced(r), any(map[string]any{"price": want, "limit": 50_000.0})) {
 			t.Errorf("%s: got %s, want the price %v", query, r.Text, want)
