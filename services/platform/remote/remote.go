@@ -6,6 +6,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 // pause is the least time between two fetches, so that what is asked for in vain, such as a made-up key, causes no load.
@@ -71,8 +73,9 @@ func (v *Value[T]) last() T {
 }
 
 func (v *Value[T]) refresh(ctx context.Context) error {
-	// Of one caller's context only the values: its cancellation must not fail those who wait for the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+	// Of one caller's context only the values: its cancellation must not fail those who wait for the same. Nor is the fetch
+	// part of its trace: it was somebody's turn.
+	ctx, cancel := context.WithTimeout(telemetry.Untraced(context.WithoutCancel(ctx)), fetchTimeout)
 	defer cancel()
 	value, err := v.fetch(ctx)
 	if err != nil {
