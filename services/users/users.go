@@ -106,9 +106,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	ended := auth.NewRevocations(func(ctx context.Context, since *timestamppb.Timestamp) (auth.Revoked, error) {
 		return s.ListRevocations(ctx, &usersv1.ListRevocationsRequest{Since: since})
 	})
-	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(func(ctx context.Context) ([]byte, error) {
-		return s.keys.jwks(telemetry.Untraced(ctx)) // it is nothing that the request asks for
-	}), ended)
+	verifier := auth.NewVerifier(cfg.Auth, auth.NewRemoteKeys(s.keys.jwks), ended)
 	tracer := env.TracerProvider().Tracer(telemetry.Scope)
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) { usersv1.RegisterUsersServiceServer(srv, s) },
