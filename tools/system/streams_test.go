@@ -630,9 +630,11 @@ func TestTheCodesThatASocketIsClosedWith(t *testing.T) {
 			s.send(`{"type": "connection_init"}`)
 			return s
 		}, 4429},
-		{"a message that is too long", func(*testing.T) *socket {
+		{"a message that is too long", func(t *testing.T) *socket {
+			t.Helper()
 			s := d.sign(0, p)
-			s.send(`{"type": "ping", "payload": {"x": "` + strings.Repeat("x", 200_000) + `"}}`)
+			long := `{"type": "ping", "payload": {"x": "` + strings.Repeat("x", 200_000) + `"}}`
+			_ = s.conn.Write(t.Context(), websocket.MessageText, []byte(long)) // it may be closed before the message has ended
 			return s
 		}, websocket.StatusMessageTooBig},
 	}
