@@ -14,27 +14,20 @@ import (
 type accessMaps struct {
 	projects projectsv1.ProjectsServiceClient
 	timeout  time.Duration // of one question
-	known    *cache.Remembered[accessOf, map[int64]auth.Role]
-}
-
-// accessOf is whose access it is. A global admin has other roles than the same user without that, whose token may be
-// older.
-type accessOf struct {
-	userID int64
-	admin  bool
+	known    *cache.Remembered[auth.AccessOf, map[int64]auth.Role]
 }
 
 // maxAccessMaps bounds how many are remembered.
 const maxAccessMaps = 10_000
 
 func newAccessMaps(projects projectsv1.ProjectsServiceClient, timeout time.Duration) *accessMaps {
-	return &accessMaps{projects: projects, timeout: timeout, known: cache.Remember[accessOf, map[int64]auth.Role](maxAccessMaps)}
+	return &accessMaps{projects: projects, timeout: timeout, known: cache.Remember[auth.AccessOf, map[int64]auth.Role](maxAccessMaps)}
 }
 
 // role is what the caller is in the project, as of the look; no role when that can not be known, or when the caller is
 // no member, whom only the service can judge.
 func (a *accessMaps) role(ctx context.Context, caller *auth.Caller, look *cache.Look, projectID int64) auth.Role {
-	roles, _ := a.known.Get(ctx, accessOf{caller.UserID, caller.Admin}, look, a.list)
+	roles, _ := a.known.Get(ctx, caller.AccessOf(), look, a.list)
 	return roles[projectID]
 }
 

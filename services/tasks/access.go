@@ -24,13 +24,6 @@ type accessGetter interface {
 // access is what the caller is in each project; those hidden from the caller are not in it.
 type access map[int64]*projectsv1.Access
 
-// accessOf is whose access it is. A global admin has other roles than the same user without that, whose token may be
-// older.
-type accessOf struct {
-	userID int64
-	admin  bool
-}
-
 // maxOwn bounds whose access is remembered.
 const maxOwn = 10_000
 
@@ -50,7 +43,7 @@ func (s *service) remembered(ctx context.Context) (own access, ok bool) {
 		return nil, false
 	}
 	look := s.versions.Look(ctx, &cache.Question{Access: tags.Access(caller.UserID)})
-	return s.own.Get(ctx, accessOf{caller.UserID, caller.Admin}, look, s.listAccess)
+	return s.own.Get(ctx, caller.AccessOf(), look, s.listAccess)
 }
 
 // listAccess asks the projects service.

@@ -32,7 +32,7 @@ type service struct {
 	store    store
 	projects accessGetter
 	versions *cache.Answers // of the callers' access
-	own      *cache.Remembered[accessOf, access]
+	own      *cache.Remembered[auth.AccessOf, access]
 }
 
 // GetTask gives one task that the caller may read.

@@ -83,7 +83,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	s := &service{
 		store: store{&write.DB{DB: db, Cache: writer}}, projects: projectsv1.NewProjectsServiceClient(projectsConn),
-		versions: versions, own: cache.Remember[accessOf, access](maxOwn),
+		versions: versions, own: cache.Remember[auth.AccessOf, access](maxOwn),
 	}
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
 		Register: func(srv *grpc.Server) {

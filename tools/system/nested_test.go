@@ -1,18 +1,15 @@
 package system
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"text/tabwriter"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/uptrace/bun"
@@ -150,23 +147,6 @@ func fill(t *testing.T, s *System) (token string) {
 // ask sends the nested query, and checks that the whole answer is there.
 func ask(t *testing.T, url, token string) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"query": nested})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/graphql", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
 	type person struct {
 		Name string `json:"name"`
 	}
@@ -187,13 +167,9 @@ func ask(t *testing.T, url, token string) {
 		Data struct {
 			Projects list[project] `json:"projects"`
 		} `json:"data"`
-		Errors any `json:"errors"`
 	}
-	if err := json.UnmarshalRead(res.Body, &answer); err != nil {
+	if err := json.Unmarshal([]byte(graphql(t, url, token, nested)), &answer); err != nil {
 		t.Fatal(err)
-	}
-	if answer.Errors != nil {
-		t.Fatalf("GraphQL answered with errors: %v", answer.Errors)
 	}
 	got := map[string]int{}
 	for _, p := range answer.Data.Projects.Nodes {

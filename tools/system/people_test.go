@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-json-experiment/json"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -102,11 +104,16 @@ func TestPeopleAreRememberedUntilTheyChange(t *testing.T) {
 	}
 }
 
-// graphql asks, and gives the whole answer.
+// graphql asks, and gives the whole answer, which has no errors.
 func graphql(t *testing.T, url, token, query string) string {
 	t.Helper()
-	body := fmt.Appendf(nil, `{"query": %q}`, query)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/graphql", bytes.NewReader(body))
+	body, err := json.Marshal(map[string]string{"query": query})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/graphql", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

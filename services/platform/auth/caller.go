@@ -20,6 +20,16 @@ type Caller struct {
 	Token    string // as it came, to be forwarded
 }
 
+// AccessOf is whose access to projects something says. A global admin has other roles than the same user without that,
+// whose token may be older.
+type AccessOf struct {
+	UserID int64
+	Admin  bool
+}
+
+// AccessOf is the caller's.
+func (c *Caller) AccessOf() AccessOf { return AccessOf{c.UserID, c.Admin} }
+
 type callerKey struct{}
 
 // WithCaller puts the caller into the context.
