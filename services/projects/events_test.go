@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/pgtest"
 	eventsv1 "github.com/trackway/trackway/services/rpc/events/v1"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
@@ -15,6 +16,7 @@ func TestEventsOfAProjectAreForItsReadersAndItsEndForThoseWhoLoseIt(t *testing.T
 	p := s.project(projectsv1.Visibility_VISIBILITY_PRIVATE)
 	list := func(user int64, req *eventsv1.ListEventsRequest) []string {
 		t.Helper()
+		pgtest.Settle(t)
 		answer, err := s.projects.ListEvents(s.as(user), req)
 		if err != nil {
 			t.Fatal(err)

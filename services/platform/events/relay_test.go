@@ -359,6 +359,7 @@ func TestOldEventsGoWhenEveryConsumerHasHadThem(t *testing.T) {
 	if _, err := w.db.ExecContext(t.Context(), "UPDATE events SET occurred_at = now() - interval '2 days' WHERE subject_id IN (1, 2, 4)"); err != nil {
 		t.Fatal(err)
 	}
+	pgtest.Settle(t)
 	all, err := events.List(t.Context(), w.db, events.Position{}, events.Filter{}, 10)
 	if err != nil || len(all) != 4 {
 		t.Fatalf("got %d events, %v, want 4", len(all), err)

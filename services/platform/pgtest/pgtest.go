@@ -95,6 +95,23 @@ func Open(tb testing.TB, name string, migrate func(ctx context.Context, url stri
 	return shared.url(database)
 }
 
+// Settle waits until every transaction that is in flight has ended, in all databases of the server: until then readers
+// are not told of the events of those that came after (see package events), and other tests' transactions count.
+func Settle(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), timeout)
+	defer cancel()
+	var next string
+	err := shared.admin.QueryRow(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text").Scan(&next)
+	for settled := false; err == nil && !settled; {
+		err = shared.admin.QueryRow(ctx,
+			"SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8", next).Scan(&settled)
+	}
+	if err != nil {
+		tb.Fatalf("pgtest: wait for the transactions in flight: %v", err)
+	}
+}
+
 // redisDatabases is how many tests of a process may ask for a Redis.
 const redisDatabases = 4096
 
