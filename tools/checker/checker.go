@@ -18,7 +18,7 @@ import (
 
 // Options says how to check. All but Log are required.
 type Options struct {
-	Programs Programs
+	Bin      string // folder of the four programs
 	Dir      string // of the data; Postgres, which may run as another user, must be able to enter it
 	Seed     uint64 // decides on faults and on what clients do, as far as the machine repeats itself
 	Duration time.Duration
@@ -38,7 +38,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	c, err := startCluster(ctx, o.Programs, o.Dir, o.Log)
+	c, err := startCluster(ctx, o.Bin, o.Dir, o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/local"
+	"github.com/trackway/trackway/tools/programs"
 )
 
 const (
@@ -34,26 +35,9 @@ const (
 	stopTimeout  = 30 * time.Second
 )
 
-func names() []string { return []string{"users", "projects", "tasks", "edge"} }
-
-// Programs are the four programs of Trackway, built into a folder.
-type Programs struct{ Dir string }
-
-// Build builds the programs into dir. With tags they are built otherwise than for use.
-func Build(ctx context.Context, dir, tags string) (Programs, error) {
-	args := []string{"build", "-tags=" + tags, "-o", dir + string(filepath.Separator)}
-	for _, name := range names() {
-		args = append(args, "github.com/trackway/trackway/services/"+name+"/cmd/"+name)
-	}
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return Programs{}, fmt.Errorf("build the programs: %w: %s", err, out)
-	}
-	return Programs{dir}, nil
-}
-
 // cluster is two replicas of each service, each a process that reaches the one Redis by a way of its own.
 type cluster struct {
-	programs Programs
+	bin      string // folder of the programs
 	log      io.Writer
 	dir      string
 	postgres *local.Postgres
@@ -74,10 +58,10 @@ type node struct {
 }
 
 // startCluster starts everything, in a folder that Postgres may enter.
-func startCluster(ctx context.Context, programs Programs, dir string, log io.Writer) (_ *cluster, err error) {
+func startCluster(ctx context.Context, bin, dir string, log io.Writer) (_ *cluster, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	c := &cluster{programs: programs, dir: dir, log: log}
+	c := &cluster{bin: bin, dir: dir, log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.stop())
@@ -125,7 +109,7 @@ func startCluster(ctx context.Context, programs Programs, dir string, log io.Wri
 
 // place gives every replica its ports, its way to Redis and its configuration.
 func (c *cluster) place(ctx context.Context, keyFile string) error {
-	ports, err := freePorts(ctx, 2*replicas*len(names()))
+	ports, err := freePorts(ctx, 2*replicas*len(programs.Services()))
 	if err != nil {
 		return err
 	}
@@ -135,7 +119,7 @@ func (c *cluster) place(ctx context.Context, keyFile string) error {
 		return address
 	}
 	addresses := map[string][]string{}
-	for _, name := range names() {
+	for _, name := range programs.Services() {
 		for range replicas {
 			n := &node{name: name, listen: next(), admin: next(), cluster: c}
 			c.nodes = append(c.nodes, n)
@@ -192,7 +176,7 @@ func freePorts(ctx context.Context, n int) (ports []string, err error) {
 }
 
 func (n *node) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(n.cluster.programs.Dir, n.name), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(n.cluster.bin, n.name), args...)
 	cmd.Env = n.vars
 	cmd.WaitDelay = time.Second
 	return cmd

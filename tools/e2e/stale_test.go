@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trackway/trackway/tools/checker"
+	"github.com/trackway/trackway/tools/programs"
 )
 
 // seeds are those of a run: TRACKWAY_CHECKER_SEEDS has others, separated by commas or as a range, such as 1-20.
@@ -37,9 +38,18 @@ func seeds(t *testing.T) (all []uint64) {
 	return all
 }
 
-func check(t *testing.T, programs checker.Programs, o checker.Options) *checker.Report {
+func build(t *testing.T, tags ...string) (bin string) {
 	t.Helper()
-	o.Programs, o.Dir, o.Log = programs, dataDir(t), t.Output()
+	bin = t.TempDir()
+	if err := programs.Build(t.Context(), bin, programs.Options{Tags: tags}, programs.Services()...); err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+func check(t *testing.T, bin string, o checker.Options) *checker.Report {
+	t.Helper()
+	o.Bin, o.Dir, o.Log = bin, dataDir(t), t.Output()
 	report, err := checker.Run(t.Context(), o)
 	if err != nil {
 		t.Fatalf("seed %d: %v", o.Seed, err)
@@ -50,12 +60,9 @@ func check(t *testing.T, programs checker.Programs, o checker.Options) *checker.
 
 // Whatever happens to Redis and to the services, no answer is older than a write that was acknowledged before.
 func TestNoAnswerIsStaleWhateverFails(t *testing.T) { //nolint:paralleltest // it takes the whole machine
-	programs, err := checker.Build(t.Context(), t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := build(t)
 	for _, seed := range seeds(t) {
-		report := check(t, programs, checker.Options{Seed: seed, Duration: 15 * time.Second})
+		report := check(t, bin, checker.Options{Seed: seed, Duration: 15 * time.Second})
 		for _, v := range report.Violations {
 			t.Errorf("seed %d: %s", seed, v)
 		}
@@ -67,11 +74,8 @@ func TestNoAnswerIsStaleWhateverFails(t *testing.T) { //nolint:paralleltest // i
 
 // Without what keeps answers from being stale the checker finds some that are.
 func TestTheCheckerFindsStaleAnswers(t *testing.T) { //nolint:paralleltest // see above
-	programs, err := checker.Build(t.Context(), t.TempDir(), "trackway_nobump")
-	if err != nil {
-		t.Fatal(err)
-	}
-	report := check(t, programs, checker.Options{Seed: 1, Duration: 2 * time.Second, Quiet: true})
+	bin := build(t, "trackway_nobump")
+	report := check(t, bin, checker.Options{Seed: 1, Duration: 2 * time.Second, Quiet: true})
 	if len(report.Violations) == 0 {
 		t.Error("got no violation, want some")
 	}

@@ -17,7 +17,7 @@ import (
 func TestAnImageHoldsAProgramAndIsTheSameEachTime(t *testing.T) {
 	t.Parallel()
 	o := options{Registry: "registry.example.com/team", Arch: "arm64", Out: t.TempDir()}
-	p := program{"users", "", "Accounts"}
+	p := program{"users", "Accounts"}
 	if err := os.MkdirAll(filepath.Join(o.Out, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -22,28 +22,23 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-)
 
-// buildTimeout bounds the compiling of all programs.
-const buildTimeout = 20 * time.Minute
+	"github.com/trackway/trackway/tools/programs"
+)
 
 // mostBytes is how large an image may be.
 const mostBytes = 40 << 20
 
-// story is the program of `helm test`; the others are services.
-const story = "story"
-
 // program is what an image holds.
-type program struct{ name, path, does string }
+type program struct{ name, does string }
 
-func programs() []program {
-	const root = "github.com/trackway/trackway/"
+func all() []program {
 	return []program{
-		{"users", root + "services/users/cmd/users", "Accounts, sessions, keys"},
-		{"projects", root + "services/projects/cmd/projects", "Projects, members, who may see what"},
-		{"tasks", root + "services/tasks/cmd/tasks", "Tasks and comments"},
-		{"edge", root + "services/edge/cmd/edge", "The public door: REST and GraphQL"},
-		{story, root + "tools/story/cmd/story", "Plays a short story against an installation, for helm test"},
+		{"users", "Accounts, sessions, keys"},
+		{"projects", "Projects, members, who may see what"},
+		{"tasks", "Tasks and comments"},
+		{"edge", "The public door: REST and GraphQL"},
+		{programs.Story, "Plays a short story against an installation, for helm test"},
 	}
 }
 
@@ -79,10 +74,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
-	defer cancel()
 	chosen := choose(o.Only)
-	if err := compile(ctx, o, chosen); err != nil {
+	var names []string
+	for _, p := range chosen {
+		names = append(names, p.name)
+	}
+	build := programs.Options{OS: "linux", Arch: o.Arch}
+	if err := programs.Build(ctx, filepath.Join(o.Out, "bin"), build, names...); err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -100,7 +98,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			}
 		}
 		fmt.Fprintf(table, "%s\t%.1f\t%s\n", image.ref, float64(image.size)/1e6, image.digest)
-		if p.name == story {
+		if p.name == programs.Story {
 			fmt.Fprintf(&values, "test: {image: %q}\n", image.ref)
 		} else {
 			fmt.Fprintf(&values, "%s: {image: {registry: %q, tag: %q}}\n", p.name, o.Registry, image.tag)
@@ -114,10 +112,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 func choose(names []string) []program {
 	if len(names) == 0 {
-		return programs()
+		return all()
 	}
 	var chosen []program
-	for _, p := range programs() {
+	for _, p := range all() {
 		for _, name := range names {
 			if p.name == name {
 				chosen = append(chosen, p)
@@ -167,28 +165,6 @@ func git(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("git %s: %w", args[0], err)
 	}
 	return strings.TrimSpace(string(out)), nil
-}
-
-// compile builds static programs without any path of this machine in them.
-func compile(ctx context.Context, o options, chosen []program) error {
-	if err := os.MkdirAll(filepath.Join(o.Out, "bin"), 0o755); err != nil { //nolint:gosec // no secret
-		return err
-	}
-	args := []string{
-		// grpcnotrace leaves out gRPC's own pages, and with their templates a third of the program: see edge/docs.go.
-		"build", "-trimpath", "-buildvcs=false", "-tags", "grpcnotrace", "-ldflags", "-s -w -buildid=",
-		"-o", filepath.Join(o.Out, "bin") + string(filepath.Separator),
-	}
-	for _, p := range chosen {
-		args = append(args, p.path)
-	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+o.Arch)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("compile the programs: %w", err)
-	}
-	return nil
 }
 
 func load(ctx context.Context, archive string) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/trackway/trackway/services/projects"
 	"github.com/trackway/trackway/services/tasks"
 	"github.com/trackway/trackway/services/users"
+	"github.com/trackway/trackway/tools/programs"
 )
 
 // command runs a service, or migrates its database, with the configuration in vars.
@@ -44,12 +45,9 @@ func (s *System) services() []service {
 	return all
 }
 
-// names are those of the programs.
-func names() []string { return []string{"users", "projects", "tasks", "edge"} }
-
 // names are those of the running services: of the programs, and of the other replicas of the edge.
 func (s *System) names() []string {
-	all := names()
+	all := programs.Services()
 	for i := 2; i <= s.options.Edges; i++ {
 		all = append(all, fmt.Sprintf("edge-%d", i))
 	}

@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/trackway/trackway/tools/programs"
 )
 
 const (
-	// buildTimeout bounds the compiling of the four programs.
-	buildTimeout = 10 * time.Minute
 	// processStop is how long a program may take to stop before it is killed. It is longer than its own grace.
 	processStop = 10 * time.Second
 	processKill = 5 * time.Second
@@ -70,7 +70,7 @@ func freePorts(ctx context.Context, n int) (ports []string, err error) {
 // startProcesses builds the programs, migrates the databases and starts the services as processes.
 func (s *System) startProcesses(ctx context.Context, keys secrets) error {
 	bin := filepath.Join(s.Dir, "bin")
-	if err := build(ctx, bin); err != nil {
+	if err := programs.Build(ctx, bin, programs.Options{}, programs.Services()...); err != nil {
 		return err
 	}
 	migrations, migrating := errgroup.WithContext(ctx)
@@ -98,20 +98,6 @@ func (s *System) startProcesses(ctx context.Context, keys secrets) error {
 		s.started(p.stop, p.died)
 	}
 	return s.awaitReady(ctx)
-}
-
-// build compiles the programs of the services into the folder.
-func build(ctx context.Context, bin string) error {
-	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
-	defer cancel()
-	args := []string{"build", "-o", bin + string(filepath.Separator)}
-	for _, name := range names() {
-		args = append(args, "github.com/trackway/trackway/services/"+name+"/cmd/"+name)
-	}
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("build the programs of the services, which takes the go command and the repository: %w: %s", err, out)
-	}
-	return nil
 }
 
 // program is a service's program with its configuration.

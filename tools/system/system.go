@@ -25,6 +25,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/app"
 	"github.com/trackway/trackway/services/platform/local"
+	"github.com/trackway/trackway/tools/programs"
 	"github.com/trackway/trackway/tools/seed"
 )
 
@@ -139,7 +140,7 @@ func (s *System) choosePlaces(ctx context.Context) error {
 		return fmt.Errorf("listen on port %d: %w", s.options.Port, err)
 	}
 	public := map[string]net.Listener{"edge": l}
-	for _, name := range s.names()[len(names()):] {
+	for _, name := range s.names()[len(programs.Services()):] {
 		if public[name], err = lc.Listen(ctx, "tcp4", "127.0.0.1:0"); err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}

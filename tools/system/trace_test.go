@@ -19,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/trackway/trackway/tools/programs"
 	"github.com/trackway/trackway/tools/traces"
 )
 
@@ -624,7 +625,7 @@ func scrape(t *testing.T, s *System) map[string]string {
 		return s.memory.Dial(ctx, addr)
 	}, DisableKeepAlives: true}}
 	pages := make(map[string]string)
-	for _, name := range names() {
+	for _, name := range programs.Services() {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.places[name].admin+"/metrics", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
