@@ -22,6 +22,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/peers"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -66,6 +67,8 @@ type Config struct {
 	GraphiQL bool
 	// Events tells of what happens in the services, for subscriptions; there are none without it.
 	Events *events.Hub
+	// Peers, if there are any, are the replicas with which streams of single connection mode are shared. That takes Verify.
+	Peers *peers.Peers
 	// Verify, if there is one, says whose a token is, and whether it still holds. Streams that outlive it are ended.
 	Verify func(ctx context.Context, token string) (*auth.Caller, error)
 	// Origins are those whose pages may open a WebSocket, beside our own; * is all.
@@ -91,8 +94,9 @@ type server struct {
 // Face is the handler of /graphql, and of StreamPath below it.
 type Face interface {
 	http.Handler
-	// Drain ends all streams, so that their clients go elsewhere, and takes no new ones. It returns when they have ended.
-	Drain()
+	// Run is to run as long as the handler serves. When ctx ends it ends all streams, so that their clients go elsewhere,
+	// and takes no new ones. It returns when they have ended.
+	Run(ctx context.Context)
 }
 
 // New makes the face. It expects the caller in the context (auth.WithCaller) and a bounded body.

@@ -310,20 +310,29 @@ type parameters struct {
 }
 
 func readBody(r *http.Request) (p parameters, err error) {
+	body, err := readJSON(r)
+	if err != nil {
+		return p, err
+	}
+	return p, decode(body, &p)
+}
+
+// readJSON takes the body of a request that must be JSON.
+func readJSON(r *http.Request) ([]byte, error) {
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, named := params["charset"]
 	if err != nil || media != mediaJSON || named && !strings.EqualFold(charset, "utf-8") {
-		return p, errs.New(errs.UnsupportedMediaType, "Send Content-Type: application/json, in UTF-8.")
+		return nil, errs.New(errs.UnsupportedMediaType, "Send Content-Type: application/json, in UTF-8.")
 	}
 	body, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return p, errs.New(errs.TooLarge, "The request has more than %d bytes.", tooLarge.Limit)
+		return nil, errs.New(errs.TooLarge, "The request has more than %d bytes.", tooLarge.Limit)
 	case err != nil:
-		return p, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
+		return nil, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
 	}
-	return p, decode(body, &p)
+	return body, nil
 }
 
 func readQuery(u *url.URL) (p parameters, err error) {

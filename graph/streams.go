@@ -39,11 +39,11 @@ type streams struct {
 	draining bool
 	drain    chan struct{} // closed when all are to end
 	open     sync.WaitGroup
-	reserved map[string]*reservation
+	channels map[string]*channel // of single connection mode, by the names that replicas know them by
 }
 
 func newStreams() *streams {
-	return &streams{callers: make(map[int64]int), drain: make(chan struct{}), reserved: make(map[string]*reservation)}
+	return &streams{callers: make(map[int64]int), drain: make(chan struct{}), channels: make(map[string]*channel)}
 }
 
 // enter counts a stream that begins, of nobody yet. The leave that it gives is to be called when it has ended.
@@ -51,9 +51,7 @@ func (s *streams) enter() (leave func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining || s.count >= maxAllStreams {
-		e := errs.New(errs.Unavailable, "There is no room for another stream here. Try again shortly.")
-		e.Retry = time.Second
-		return nil, e
+		return nil, noRoom()
 	}
 	s.count++
 	s.open.Add(1)
@@ -63,6 +61,12 @@ func (s *streams) enter() (leave func(), err error) {
 		s.count--
 		s.open.Done()
 	}, nil
+}
+
+func noRoom() error {
+	e := errs.New(errs.Unavailable, "There is no room for another stream here. Try again shortly.")
+	e.Retry = time.Second
+	return e
 }
 
 // own counts a stream as one of the caller's.
@@ -89,8 +93,19 @@ func tooMany() error {
 	return errs.New(errs.RateLimited, "At most %d operations run on one connection.", maxOperations)
 }
 
-// Drain ends all streams.
-func (s *server) Drain() {
+// Run takes what other replicas carry here, and ends all streams when ctx has ended.
+func (s *server) Run(ctx context.Context) {
+	var listening sync.WaitGroup
+	if s.cfg.Peers != nil {
+		listening.Go(func() { s.cfg.Peers.Run(ctx, obeyTimeout, s.carried) })
+	}
+	<-ctx.Done()
+	s.drain()
+	listening.Wait()
+}
+
+// drain ends all streams, and takes no new ones.
+func (s *server) drain() {
 	s.streams.mu.Lock()
 	if !s.streams.draining {
 		s.streams.draining = true

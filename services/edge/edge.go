@@ -20,6 +20,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/peers"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -118,6 +119,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Events: hub, Verify: callers.verify, Origins: cfg.Origins, Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
 		Failed: func(ctx context.Context) { exchangeOf(ctx).failed = true },
 		Gzip:   func(ctx context.Context) bool { return exchangeOf(ctx).gzip },
+		Peers:  peers.New(redis, "stream"),
 	}
 	if c.answers != nil {
 		face.Answers = c.queries
@@ -127,7 +129,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	}
 	graphql := graph.New(face)
 	// The server waits for streams, or does not know of them.
-	jobs = append(jobs, hub.Run, func(ctx context.Context) { <-ctx.Done(); graphql.Drain() })
+	jobs = append(jobs, hub.Run, graphql.Run)
 	door, err := newHandler(cfg, env, limits, c, callers, graphql)
 	if err != nil {
 		return err

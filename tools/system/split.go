@@ -95,6 +95,7 @@ func (s *System) startProcesses(ctx context.Context, keys secrets) error {
 		if err != nil {
 			return fmt.Errorf("start %s: %w", name, err)
 		}
+		s.processes[name] = p
 		s.started(p.stop, p.died)
 	}
 	return s.awaitReady(ctx)

@@ -51,7 +51,11 @@ type person struct {
 
 func openGate(t *testing.T, environ map[string]string) *gate {
 	t.Helper()
-	s := start(t, dataDir(t), Options{Edges: 2, Environ: environ})
+	return openGateOf(t, start(t, dataDir(t), Options{Edges: 2, Environ: environ}))
+}
+
+func openGateOf(t *testing.T, s *System) *gate {
+	t.Helper()
 	d := &gate{T: t, system: s}
 	dial := func(name string) *grpc.ClientConn {
 		conn, err := s.Dial(name)
@@ -829,59 +833,6 @@ func TestServerSentEvents(t *testing.T) {
 	d.task(p, project, "now")
 	if name, data := told(t, res.body); name != "next" || parse(t, []byte(data)).Data.TaskChanged.Task.Title != "now" {
 		t.Errorf("got %s %s, want the second task", name, data)
-	}
-
-	// In single connection mode.
-	reserve := func() string {
-		res := d.request(http.MethodPut, 0, "/graphql/stream", p, "*/*", "")
-		token, err := io.ReadAll(res.body)
-		if err != nil || res.status != http.StatusCreated {
-			t.Fatalf("got %d, %v, want 201", res.status, err)
-		}
-		return string(token)
-	}
-	token := reserve()
-	at := "/graphql/stream?token=" + token
-	operation := func(id, query string) string {
-		body, err := json.Marshal(map[string]any{"query": query, "extensions": map[string]string{"operationId": id}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(body)
-	}
-	if res := d.request(http.MethodPost, 0, at, p, "application/json", operation("1", "{ viewer { id } }")); res.status != http.StatusConflict {
-		t.Errorf("before the stream is open: got %d, want 409", res.status)
-	}
-	stream := d.request(http.MethodGet, 0, at, p, "text/event-stream", "")
-	if stream.status != http.StatusOK {
-		t.Fatalf("got %d, want 200", stream.status)
-	}
-	if res := d.request(http.MethodGet, 1, at, p, "text/event-stream", ""); res.status != http.StatusNotFound {
-		t.Errorf("at another replica: got %d, want 404", res.status)
-	}
-	if res := d.request(http.MethodGet, 0, at, d.person(), "text/event-stream", ""); res.status != http.StatusNotFound {
-		t.Errorf("somebody else: got %d, want 404", res.status)
-	}
-	if res := d.request(http.MethodGet, 0, at, p, "text/event-stream", ""); res.status != http.StatusConflict {
-		t.Errorf("twice: got %d, want 409", res.status)
-	}
-	if res := d.request(http.MethodPost, 0, at, p, "application/json", operation("1", follow(project, beginning))); res.status != http.StatusAccepted {
-		t.Fatalf("got %d, want 202", res.status)
-	}
-	if name, data := told(t, stream.body); name != "next" || !strings.HasPrefix(data, `{"id":"1","payload":{"data":`) {
-		t.Errorf("got %s %s, want an event with its operation", name, data)
-	}
-	told(t, stream.body) // the second task
-	if res := d.request(http.MethodDelete, 0, at+"&operationId=1", p, "*/*", ""); res.status != http.StatusOK {
-		t.Errorf("got %d, want 200", res.status)
-	}
-	d.task(p, project, "unseen")
-	d.request(http.MethodPost, 0, at, p, "application/json", operation("2", "{ viewer { id } }"))
-	if name, data := told(t, stream.body); name != "next" || !strings.HasPrefix(data, `{"id":"2"`) {
-		t.Errorf("got %s %s, want the answer of the query", name, data)
-	}
-	if name, data := told(t, stream.body); name != "complete" || data != `{"id":"2"}` {
-		t.Errorf("got %s %s, want complete", name, data)
 	}
 }
 

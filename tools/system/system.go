@@ -73,9 +73,11 @@ type System struct {
 	options  Options
 	log      *heldLog
 	postgres *local.Postgres
-	places   map[string]place        // by the name of the service
-	memory   *app.Memory             // nil if the services are processes
-	public   map[string]net.Listener // of the edges in this process, by name
+	places   map[string]place // by the name of the service
+	memory   *app.Memory      // nil if the services are processes
+	// processes are those of the services, by name, if they are.
+	processes map[string]*process
+	public    map[string]net.Listener // of the edges in this process, by name
 
 	stops    []func(context.Context) error // in the order of the starts
 	ready    bool                          // all services have been
@@ -92,7 +94,7 @@ type place struct {
 // Start starts the system and returns when all of it answers. ctx bounds the start and not the system's life. If
 // something fails, everything that has started is stopped, and the error is for a person to read.
 func Start(ctx context.Context, o Options) (_ *System, err error) {
-	s := &System{options: o, log: newLog(o.Log), places: map[string]place{}, died: make(chan error, 1)}
+	s := &System{options: o, log: newLog(o.Log), places: map[string]place{}, processes: map[string]*process{}, died: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
