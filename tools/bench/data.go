@@ -56,11 +56,6 @@ func projectOf(task int64) int64 {
 	return 2 + (task-bigProject-1)%(projects-1)
 }
 
-func (d *data) task(r *rand.Rand) (id, project int64) {
-	id = 1 + r.Int64N(int64(d.tasks))
-	return id, projectOf(id)
-}
-
 // token is the Authorization of a user.
 func (d *data) token(user int64) (string, error) {
 	d.mu.Lock()

@@ -78,7 +78,7 @@ func (r *runner) floors(ctx context.Context) (err error) {
 		{"(b) a GET: fifty tasks", get("/b/fifty")},
 		{"(b) a GET: nested", get("/b/nested")},
 		{"(c) two hops: one task", func() (vegeta.Target, error) {
-			id, _ := m.task(m.r)
+			id, _ := m.task()
 			return m.request(http.MethodGet, "/c/task/"+strconv.FormatInt(id, 10), 1, nil)
 		}},
 		{"(c) two hops: fifty tasks", func() (vegeta.Target, error) {
@@ -92,7 +92,7 @@ func (r *runner) floors(ctx context.Context) (err error) {
 				written{Title: "New task", Description: description})
 		}},
 		{"(c) two hops: change", func() (vegeta.Target, error) {
-			id, _ := m.task(m.r)
+			id, _ := m.task()
 			return m.request(http.MethodPatch, fmt.Sprintf("/c/change/%d/%d", id, 1+m.r.IntN(4)), 1, nil)
 		}},
 		{"(c) two hops: nested", func() (vegeta.Target, error) {

@@ -37,6 +37,18 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 				return err
 			}
 		}
+		if s.reads {
+			if err := flush(ctx, r.where.Redis); err != nil {
+				return err
+			}
+			if err := r.attack(ctx, s.name, "cold", c, r.Duration, endless(m, s)); err != nil {
+				return err
+			}
+			if err := r.attack(ctx, s.name, "warm", c, r.Duration, endless(m, s)); err != nil {
+				return err
+			}
+			continue
+		}
 		if s.distinct == 0 {
 			if err := r.attack(ctx, s.name, "", c, r.Duration, endless(m, s)); err != nil {
 				return err

@@ -19,8 +19,9 @@ import (
 type scenario struct {
 	name string
 	// distinct is how many different requests of it there are to make: each is sent once when the cache is cold. 0 is
-	// for writes, which have neither cold nor warm.
+	// for requests without end.
 	distinct int
+	reads    bool // some of those without end read: they are sent cold, and then warm
 	make     func(m *maker) (vegeta.Target, error)
 	// ready prepares what the requests need.
 	ready func(m *maker, ctx context.Context) error
@@ -45,7 +46,7 @@ func scenarios() []scenario {
 		{name: "create a task", make: (*maker).create},
 		{name: "create a task, with a key", make: (*maker).createKeyed},
 		{name: "change a task's status", make: (*maker).change},
-		{name: "mix, 80 % reads", make: (*maker).mix},
+		{name: "mix, 80 % reads", reads: true, make: (*maker).mix},
 	}
 }
 
@@ -53,16 +54,18 @@ func scenarios() []scenario {
 type maker struct {
 	*data
 
-	url   string
-	run   string // in idempotency keys: those of other runs are in the data still
-	r     *rand.Rand
+	url string
+	run string // in idempotency keys: those of other runs are in the data still
+	r   *rand.Rand
+	// below gives the number of a thing of so many; in the mix some are more popular than others.
+	below func(n int64) int64
 	n     int64 // of this maker so far
 	pages []string
 }
 
 func newMaker(d *data, url string, stream uint64) *maker {
 	r := rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // the same requests each time
-	return &maker{data: d, url: url, run: cryptorand.Text(), r: r}
+	return &maker{data: d, url: url, run: cryptorand.Text(), r: r, below: r.Int64N}
 }
 
 func (m *maker) request(method, path string, user int64, body any) (vegeta.Target, error) {
@@ -81,13 +84,13 @@ func (m *maker) request(method, path string, user int64, body any) (vegeta.Targe
 }
 
 func (m *maker) oneTask() (vegeta.Target, error) {
-	id, project := m.task(m.r)
+	id, project := m.task()
 	return m.request(http.MethodGet, "/api/tasks/"+strconv.FormatInt(id, 10)+"/", member(project, m.r), nil)
 }
 
 // fifty is a page of a project's tasks of one status, in one of a few orders, so that there are thousands of them.
 func (m *maker) fifty() (vegeta.Target, error) {
-	project := 1 + m.r.Int64N(projects)
+	project := 1 + m.below(projects)
 	q := url.Values{
 		"project": {strconv.FormatInt(project, 10)}, "limit": {strconv.Itoa(pageSize)},
 		"status":   {[]string{"todo", "in_progress", "done", "cancelled"}[m.r.IntN(4)]},
@@ -157,7 +160,7 @@ func (m *maker) nested() (vegeta.Target, error) {
 
 func (m *maker) create() (vegeta.Target, error) {
 	m.n++
-	project := 1 + m.r.Int64N(projects)
+	project := 1 + m.below(projects)
 	return m.request(http.MethodPost, "/api/tasks/", member(project, m.r), map[string]any{
 		"project_id": project, "title": fmt.Sprintf("New task %d", m.n), "description": description,
 	})
@@ -170,13 +173,14 @@ func (m *maker) createKeyed() (vegeta.Target, error) {
 }
 
 func (m *maker) change() (vegeta.Target, error) {
-	id, project := m.task(m.r)
+	id, project := m.task()
 	return m.request(http.MethodPatch, "/api/tasks/"+strconv.FormatInt(id, 10)+"/", member(project, m.r),
 		map[string]any{"status": []string{"todo", "in_progress", "done", "cancelled"}[m.r.IntN(4)]})
 }
 
-// mix is 80 % reads, of what people look at most: a tenth of all things are read by nine of ten of them.
+// mix is 80 % reads, and reads and writes what people look at most.
 func (m *maker) mix() (vegeta.Target, error) {
+	m.below = m.popular
 	switch n := m.r.IntN(100); {
 	case n < 10:
 		return m.create()
@@ -187,4 +191,18 @@ func (m *maker) mix() (vegeta.Target, error) {
 	default:
 		return m.oneTask()
 	}
+}
+
+// popular gives numbers by Zipf's law with the exponent 1.1: nine of ten requests are for a tenth of 200,000 tasks, and half of
+// them for 50; or for 7 of 200 projects. The popular ones are spread over all.
+func (m *maker) popular(n int64) int64 {
+	const exponent, prime = 1.1, 1_000_003
+	rank := rand.NewZipf(m.r, exponent, 1, uint64(n-1)).Uint64()
+	return int64(rank*prime) % n
+}
+
+// task is a task and its project.
+func (m *maker) task() (id, project int64) {
+	id = 1 + m.below(int64(m.tasks))
+	return id, projectOf(id)
 }
