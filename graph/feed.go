@@ -195,6 +195,9 @@ func (f *feed) run(ctx context.Context, ear *events.Listener, missed bool, emit 
 			return ctx.Err()
 		case <-check.C:
 			news, missed = nil, false
+			if err := f.scoped(ctx); err != nil { // the token may be another one by now
+				return err
+			}
 			if _, err := f.access(ctx, f.project); err != nil {
 				return err
 			}
@@ -241,6 +244,9 @@ func (f *feed) catchUp(ctx context.Context, emit func(context.Context, *eventsv1
 func (f *feed) pass(ctx context.Context, news []events.News, emit func(context.Context, *eventsv1.Event) error) error {
 	if len(news) == 0 {
 		return nil
+	}
+	if err := f.scoped(ctx); err != nil { // the token may be another one by now
+		return err
 	}
 	ctx, span := f.watch.deliver(ctx, news)
 	defer span.End()

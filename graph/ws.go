@@ -68,14 +68,14 @@ type socket struct {
 	*server
 
 	conn  *websocket.Conn
-	inits chan *auth.Caller
+	inits chan struct{}
 
 	ctx    context.Context //nolint:containedctx // the connection's life
 	cancel context.CancelCauseFunc
 
 	mu         sync.Mutex
 	operations map[string]context.CancelFunc
-	caller     *auth.Caller // once acknowledged
+	caller     *auth.Caller // once acknowledged; another one when the token is renewed
 	running    sync.WaitGroup
 }
 
@@ -99,7 +99,7 @@ func (s *server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return // it has been answered
 	}
 	conn.SetReadLimit(maxFrame)
-	c := &socket{server: s, conn: conn, operations: make(map[string]context.CancelFunc), inits: make(chan *auth.Caller, 1)}
+	c := &socket{server: s, conn: conn, operations: make(map[string]context.CancelFunc), inits: make(chan struct{}, 1)}
 	// The request's own context ends when the handler has taken over the connection.
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	if auth.CallerFrom(r.Context()).Token != "" {
@@ -176,7 +176,7 @@ func (c *socket) take(m message, fromHeader *auth.Caller) error {
 	case "connection_init":
 		return c.init(m.Payload, fromHeader)
 	case "ping":
-		return c.send(message{Type: "pong", Payload: m.Payload})
+		return c.pong(m.Payload)
 	case "pong":
 		return nil
 	case "subscribe":
@@ -202,28 +202,13 @@ func (c *socket) init(payload jsontext.Value, caller *auth.Caller) error {
 	if c.known() != nil {
 		return closeWith(closeTooManyInits, "Too many initialisation requests")
 	}
-	var sent map[string]any
-	if len(payload) > 0 && payload.Kind() != 'n' {
-		if payload.Kind() != '{' || json.Unmarshal(payload, &sent) != nil {
-			return closeWith(closeBadRequest, "The payload of connection_init is an object")
-		}
+	sent, err := payloadOf(payload)
+	if err != nil {
+		return err
 	}
-	for name, value := range sent {
-		if !strings.EqualFold(name, "authorization") {
-			continue
-		}
-		text, _ := value.(string)
-		token, ok := auth.Bearer(text)
-		if !ok || c.cfg.Verify == nil {
-			return closeWith(closeForbidden, "Forbidden")
-		}
-		var err error
-		caller, err = c.cfg.Verify(c.ctx, token)
-		switch {
-		case errs.Is(err, errs.Unauthenticated):
-			return closeWith(closeForbidden, "Forbidden")
-		case err != nil:
-			return closeWith(websocket.StatusTryAgainLater, errs.From(err).Detail)
+	if header := authorization(sent); header != nil {
+		if caller, err = c.verify(header); err != nil {
+			return err
 		}
 	}
 	if caller == nil {
@@ -237,11 +222,95 @@ func (c *socket) init(payload jsontext.Value, caller *auth.Caller) error {
 	c.mu.Lock()
 	c.caller = caller
 	c.mu.Unlock()
-	c.inits <- caller
+	c.inits <- struct{}{}
 	return c.send(message{Type: "connection_ack"})
 }
 
-// known is who is there; nil before connection_init.
+// payloadOf is a payload that is an object, if there is one.
+func payloadOf(payload jsontext.Value) (sent map[string]any, err error) {
+	if len(payload) > 0 && payload.Kind() != 'n' {
+		if payload.Kind() != '{' || json.Unmarshal(payload, &sent) != nil {
+			return nil, closeWith(closeBadRequest, "The payload of connection_init is an object")
+		}
+	}
+	return sent, nil
+}
+
+// authorization is what a payload says like the header of that name, or nil.
+func authorization(sent map[string]any) any {
+	for name, value := range sent {
+		if strings.EqualFold(name, "authorization") {
+			if value == nil {
+				return ""
+			}
+			return value
+		}
+	}
+	return nil
+}
+
+// verify says who the bearer of a token is. An error closes the socket.
+func (c *socket) verify(header any) (*auth.Caller, error) {
+	text, _ := header.(string)
+	token, ok := auth.Bearer(text)
+	if !ok || c.cfg.Verify == nil {
+		return nil, closeWith(closeForbidden, "Forbidden")
+	}
+	caller, err := c.cfg.Verify(c.ctx, token)
+	switch {
+	case errs.Is(err, errs.Unauthenticated):
+		return nil, closeWith(closeForbidden, "Forbidden")
+	case err != nil:
+		return nil, closeWith(websocket.StatusTryAgainLater, errs.From(err).Detail)
+	}
+	return caller, nil
+}
+
+// pong answers a ping with what it brought. One that brings an Authorization renews the socket's token: everything on the
+// socket goes on with the new one, which must be the same user's. The pong then says when that one ends.
+func (c *socket) pong(payload jsontext.Value) error {
+	var header any
+	if payload.Kind() == '{' {
+		sent, err := payloadOf(payload)
+		if err != nil {
+			return err
+		}
+		header = authorization(sent)
+	}
+	if header == nil {
+		return c.send(message{Type: "pong", Payload: payload})
+	}
+	before := c.known()
+	if before == nil {
+		return closeWith(closeUnauthorized, "Unauthorized")
+	}
+	caller, err := c.verify(header)
+	if why, ok := errors.AsType[*closing](err); ok && why.code == websocket.StatusTryAgainLater {
+		caller, err = before, nil // nothing is lost yet, and the answer says when it will be
+	}
+	if err != nil {
+		return err
+	}
+	if caller.UserID != before.UserID {
+		return closeWith(closeForbidden, "Forbidden")
+	}
+	c.mu.Lock()
+	c.caller = caller
+	c.mu.Unlock()
+	until := struct {
+		ExpiresAt *time.Time `json:"expiresAt"` //nolint:tagliatelle // as GraphQL spells names
+	}{}
+	if !caller.Expires.IsZero() {
+		until.ExpiresAt = &caller.Expires
+	}
+	text, err := json.Marshal(until)
+	if err != nil {
+		return err //nolint:wrapcheck // it only ends the socket
+	}
+	return c.send(message{Type: "pong", Payload: text})
+}
+
+// known is who is there, with the token that holds; nil before connection_init.
 func (c *socket) known() *auth.Caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -262,22 +331,19 @@ func (c *socket) watch() {
 	defer check.Stop()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	var caller *auth.Caller
 	for {
 		select {
 		case <-c.ctx.Done():
 			return
 		case <-c.streams.drain:
 			c.end(websocket.StatusGoingAway, "Going away")
-		case caller = <-c.inits:
+		case <-c.inits:
 			late.Stop()
 		case <-late.C:
 			c.end(closeInitTimeout, "Connection initialisation timeout")
 		case <-check.C:
-			if caller == nil {
-				continue
-			}
-			if err := c.holds(c.ctx, caller); err != nil {
+			caller := c.known()
+			if caller != nil && c.holds(c.ctx, caller) != nil && c.known() == caller { // not renewed meanwhile
 				c.end(closeForbidden, "Forbidden")
 			}
 		case <-beat.C:
@@ -314,8 +380,7 @@ func (c *socket) send(m message) error {
 
 // subscribe starts an operation.
 func (c *socket) subscribe(m message) error {
-	caller := c.known()
-	if caller == nil {
+	if c.known() == nil {
 		return closeWith(closeUnauthorized, "Unauthorized")
 	}
 	var p parameters
@@ -323,7 +388,7 @@ func (c *socket) subscribe(m message) error {
 		decode(m.Payload, &p) != nil || p.complete() != nil {
 		return closeWith(closeBadRequest, "A subscribe has an id, and a query in its payload")
 	}
-	ctx, cancel := context.WithCancel(auth.WithCaller(c.ctx, caller))
+	ctx, cancel := context.WithCancel(auth.WithCallerNow(c.ctx, c.known))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, taken := c.operations[m.ID]; taken {

@@ -702,9 +702,23 @@ func TestWhatASocketSurvives(t *testing.T) {
 func TestASessionThatEndsTakesItsStreamsAlong(t *testing.T) {
 	t.Parallel()
 	d := openGate(t, map[string]string{"ACCESS_TOKEN_TTL": "20s"})
-	p, q := d.person(), d.person()
-	project := d.project(p, q)
-	ended, runs := d.sign(0, p), d.sign(1, q)
+	p, q, r := d.person(), d.person(), d.person()
+	project := d.project(p, q, r)
+	ended, runs, renewed := d.sign(0, p), d.sign(1, q), d.sign(1, r)
+	renewed.subscribe("1", follow(project, beginning))
+	renew := func() {
+		t.Helper()
+		tokens, err := d.users.RefreshTokens(t.Context(), &usersv1.RefreshTokensRequest{RefreshToken: r.tokens.GetRefreshToken()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.tokens, r.as = tokens, auth.WithCaller(t.Context(), &auth.Caller{Token: tokens.GetAccessToken()})
+		renewed.send(`{"type": "ping", "payload": {"authorization": "Bearer ` + tokens.GetAccessToken() + `"}}`)
+		if f := renewed.next(); f.Type != "pong" || !strings.Contains(string(f.Payload), "expiresAt") {
+			t.Fatalf("got %s %s, want pong and until when", f.Type, f.Payload)
+		}
+	}
+	renew()
 	ended.subscribe("1", follow(project, ""))
 	runs.subscribe("1", follow(project, ""))
 	sse := d.sse(0, q, follow(project, ""))
@@ -716,11 +730,26 @@ func TestASessionThatEndsTakesItsStreamsAlong(t *testing.T) {
 		t.Errorf("an ended session: got %d, want 4403", code)
 	}
 	t.Logf("closed %v after the session's end", time.Since(began))
+	renew()
 	if code := runs.closed(); code != 4403 {
 		t.Errorf("a token that has run out: got %d, want 4403", code)
 	}
 	if text, err := io.ReadAll(sse.body); err != nil || strings.Contains(string(text), "complete") {
 		t.Errorf("a token that has run out: got %q, %v, want the stream broken off", text, err)
+	}
+	// By now the token with which this one began has run out, too.
+	renew()
+	for _, title := range []string{"first", "second"} {
+		d.task(r, project, title)
+		if got := renewed.event().Data.TaskChanged.Task.Title; got != title {
+			t.Errorf("got %s, want %s", got, title)
+		}
+	}
+	if _, err := d.users.DeleteSessions(r.as, &usersv1.DeleteSessionsRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if code := renewed.closed(); code != 4403 {
+		t.Errorf("a renewed session that has ended: got %d, want 4403", code)
 	}
 }
 

@@ -37,10 +37,18 @@ func WithCaller(ctx context.Context, c *Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
+// WithCallerNow is WithCaller for what outlives an access token: now gives the caller with the token that holds by then.
+func WithCallerNow(ctx context.Context, now func() *Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, now)
+}
+
 // CallerFrom gives the caller of the context, which is the zero Caller for nobody; never nil.
 func CallerFrom(ctx context.Context) *Caller {
-	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+	switch c := ctx.Value(callerKey{}).(type) {
+	case *Caller:
 		return c
+	case func() *Caller:
+		return c()
 	}
 	return &Caller{}
 }
