@@ -42,14 +42,14 @@ func (s store) withRole(userID int64) *bun.SelectQuery {
 // projectOrTrash gives one project, whether or not it is deleted, with the user's role in it.
 func (s store) projectOrTrash(ctx context.Context, userID, id int64) (*project, error) {
 	p := new(project)
-	err := s.withRole(userID).Model(p).Where("p.id = ?", postgres.Arg(id)).Scan(ctx)
+	err := s.db.Scan(ctx, s.withRole(userID).Model(p).Where("p.id = ?", postgres.Arg(id)), p)
 	return p, postgres.Error(err, "project")
 }
 
 // get gives the projects among the ids that are not deleted, each with the user's role in it.
 func (s store) get(ctx context.Context, userID int64, ids ...int64) ([]*project, error) {
 	var projects []*project
-	err := s.visibleTo(userID).Model(&projects).Where("p.id = ANY(?)", postgres.ArrayArg(ids)).Scan(ctx)
+	err := s.db.Scan(ctx, s.visibleTo(userID).Model(&projects).Where("p.id = ANY(?)", postgres.ArrayArg(ids)), &projects)
 	return projects, postgres.Error(err, "project")
 }
 
@@ -86,13 +86,13 @@ func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project
 	if f.among != nil {
 		sel = sel.Where("p.id = ANY(?)", postgres.ArrayArg(f.among))
 	}
-	p, err := q.Select(ctx, page.Search(sel, f.search))
+	p, err := q.Select(ctx, s.db, page.Search(sel, f.search))
 	return p, postgres.Error(err, "project")
 }
 
 // create adds the project, and its owner as the first member.
 func (s store) create(ctx context.Context, p *project) error {
-	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if _, err := tx.NewInsert().Model(p).Returning(made).Exec(ctx); err != nil {
 			return write.Change{}, err
 		}
@@ -107,12 +107,12 @@ func (s store) create(ctx context.Context, p *project) error {
 // update writes the project's fields, of which these have changed, over the version it was read at, or is
 // write.ErrRaced.
 func (s store) update(ctx context.Context, p *project, changed []string) error {
-	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		members, err := holdMembers(ctx, tx, p.ID)
 		if err != nil {
 			return write.Change{}, err
 		}
-		err = write.Row(ctx, tx.NewUpdate().Model(p).
+		err = write.Row(ctx, tx, p, tx.NewUpdate().Model(p).
 			Column("name", "description", "visibility", "archived_at", "require_if_match").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
@@ -125,12 +125,12 @@ func (s store) update(ctx context.Context, p *project, changed []string) error {
 
 // remove deletes the project softly at the version it was read at, or is write.ErrRaced.
 func (s store) remove(ctx context.Context, p *project) error {
-	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		members, err := holdMembers(ctx, tx, p.ID)
 		if err != nil {
 			return write.Change{}, err
 		}
-		err = write.Row(ctx, tx.NewUpdate().Model(p).
+		err = write.Row(ctx, tx, p, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
 			Returning(moved+", deleted_at"))
@@ -142,12 +142,12 @@ func (s store) remove(ctx context.Context, p *project) error {
 
 // restore takes the project out of the trash at the version it was read at, or is write.ErrRaced.
 func (s store) restore(ctx context.Context, p *project) error {
-	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		members, err := holdMembers(ctx, tx, p.ID)
 		if err != nil {
 			return write.Change{}, err
 		}
-		err = write.Row(ctx, tx.NewUpdate().Model(p).
+		err = write.Row(ctx, tx, p, tx.NewUpdate().Model(p).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
 			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
 			Returning(moved))
@@ -158,7 +158,7 @@ func (s store) restore(ctx context.Context, p *project) error {
 
 // holdMembers gives the members of a project that is about to change. Nobody becomes one before the transaction ends:
 // their access would be cached as it was before the change, of which they would not be told.
-func holdMembers(ctx context.Context, tx bun.Tx, projectID int64) (userIDs []int64, err error) {
+func holdMembers(ctx context.Context, tx postgres.Tx, projectID int64) (userIDs []int64, err error) {
 	if _, err := tx.NewRaw("SELECT FROM projects WHERE id = ? FOR UPDATE", projectID).Exec(ctx); err != nil {
 		return nil, err
 	}
@@ -169,23 +169,23 @@ func holdMembers(ctx context.Context, tx bun.Tx, projectID int64) (userIDs []int
 // access gives the user's own roles, by project.
 func (s store) access(ctx context.Context, userID int64) ([]*project, error) {
 	var projects []*project
-	err := s.visibleTo(userID).Model(&projects).Where("mine.role IS NOT NULL").OrderExpr("p.id").Scan(ctx)
+	err := s.db.Scan(ctx, s.visibleTo(userID).Model(&projects).Where("mine.role IS NOT NULL").OrderExpr("p.id"), &projects)
 	return projects, postgres.Error(err, "project")
 }
 
 // membersAmong gives the members of the projects who are among the users.
 func (s store) membersAmong(ctx context.Context, projectIDs, userIDs []int64) ([]*member, error) {
 	var members []*member
-	err := s.db.NewSelect().Model(&members).
-		Where("m.project_id = ANY(?) AND m.user_id = ANY(?)", postgres.ArrayArg(projectIDs), postgres.ArrayArg(userIDs)).
-		Scan(ctx)
+	err := s.db.Scan(ctx, s.db.NewSelect().Model(&members).
+		Where("m.project_id = ANY(?) AND m.user_id = ANY(?)", postgres.ArrayArg(projectIDs), postgres.ArrayArg(userIDs)), &members)
 	return members, postgres.Error(err, "member")
 }
 
 // member gives one member of a project.
 func (s store) member(ctx context.Context, projectID, userID int64) (*member, error) {
 	m := new(member)
-	err := s.db.NewSelect().Model(m).Where("m.project_id = ? AND m.user_id = ?", postgres.Arg(projectID), postgres.Arg(userID)).Scan(ctx)
+	err := s.db.Scan(ctx, s.db.NewSelect().Model(m).
+		Where("m.project_id = ? AND m.user_id = ?", postgres.Arg(projectID), postgres.Arg(userID)), m)
 	return m, postgres.Error(err, "member")
 }
 
@@ -210,7 +210,7 @@ func (s store) membersWith(ctx context.Context, projectID int64, roles []auth.Ro
 
 // createMember adds a member.
 func (s store) createMember(ctx context.Context, m *member) error {
-	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		_, err := tx.NewInsert().Model(m).Returning(made).Exec(ctx)
 		return write.Changed(m.proto(), m.event("created")), err
 	})
@@ -218,7 +218,7 @@ func (s store) createMember(ctx context.Context, m *member) error {
 
 // updateMember writes the member's role over the version it was read at, or is write.ErrRaced.
 func (s store) updateMember(ctx context.Context, m *member) error {
-	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if err := setRole(ctx, tx, m); err != nil {
 			return write.Change{}, err
 		}
@@ -233,8 +233,8 @@ func (s store) updateMember(ctx context.Context, m *member) error {
 	})
 }
 
-func setRole(ctx context.Context, tx bun.Tx, m *member) error {
-	return write.Row(ctx, tx.NewUpdate().Model(m).
+func setRole(ctx context.Context, tx postgres.Tx, m *member) error {
+	return write.Row(ctx, tx, m, tx.NewUpdate().Model(m).
 		Column("role").
 		Set("version = version + 1, updated_at = now()").
 		Where("id = ? AND version = ?", postgres.Arg(m.ID), postgres.Arg(m.Version)).
@@ -244,7 +244,7 @@ func setRole(ctx context.Context, tx bun.Tx, m *member) error {
 // transfer makes the member the owner of the project and its present owner an admin, at the versions they were read
 // at, or is write.ErrRaced.
 func (s store) transfer(ctx context.Context, p *project, from, to *member) error {
-	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "project", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		members, err := holdMembers(ctx, tx, p.ID)
 		if err != nil {
 			return write.Change{}, err
@@ -255,7 +255,7 @@ func (s store) transfer(ctx context.Context, p *project, from, to *member) error
 				return write.Change{}, err
 			}
 		}
-		err = write.Row(ctx, tx.NewUpdate().Model(p).
+		err = write.Row(ctx, tx, p, tx.NewUpdate().Model(p).
 			Column("owner_id").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(p.ID), postgres.Arg(p.Version)).
@@ -266,8 +266,8 @@ func (s store) transfer(ctx context.Context, p *project, from, to *member) error
 
 // removeMember takes the member out at the version it was read at, or is write.ErrRaced.
 func (s store) removeMember(ctx context.Context, m *member) error {
-	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		if err := write.Row(ctx, tx.NewDelete().Model(m).Where("id = ? AND version = ?", m.ID, m.Version)); err != nil {
+	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		if err := write.Row(ctx, tx, m, tx.NewDelete().Model(m).Where("id = ? AND version = ?", m.ID, m.Version).Returning("id")); err != nil {
 			return write.Change{}, err
 		}
 		ended, err := revokeOf(ctx, tx, m)
@@ -309,7 +309,7 @@ func (s store) invitationByHash(ctx context.Context, hash []byte) (*invitation, 
 // createInvitation adds the invitation, ends what the address had been sent for the project before, and queues the mail;
 // or is RateLimited.
 func (s store) createInvitation(ctx context.Context, i *invitation, m mail.Message) error {
-	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		// One inviter's come one after the other, and one address', so that they can be counted.
 		var anHour, toOne, mails int
 		_, err := tx.NewRaw("SELECT pg_advisory_xact_lock(hashtextextended('invitations by', ?)), "+
@@ -348,7 +348,7 @@ func (s store) createInvitation(ctx context.Context, i *invitation, m mail.Messa
 
 // revokeInvitation ends an open invitation, or is write.ErrRaced.
 func (s store) revokeInvitation(ctx context.Context, i *invitation) error {
-	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		happened, err := revokeWhere(ctx, tx, "i.project_id = ? AND i.id = ?", i.ProjectID, i.ID)
 		if err == nil && len(happened) == 0 {
 			err = write.ErrRaced
@@ -358,7 +358,7 @@ func (s store) revokeInvitation(ctx context.Context, i *invitation) error {
 }
 
 // revokeWhere ends those invitations that have neither been accepted nor revoked.
-func revokeWhere(ctx context.Context, tx bun.Tx, where string, args ...any) ([]events.Event, error) {
+func revokeWhere(ctx context.Context, tx postgres.Tx, where string, args ...any) ([]events.Event, error) {
 	var ended []*invitation
 	_, err := tx.NewUpdate().Model(&ended).
 		Set("version = version + 1, updated_at = now(), revoked_at = now()").
@@ -372,15 +372,15 @@ func revokeWhere(ctx context.Context, tx bun.Tx, where string, args ...any) ([]e
 }
 
 // revokeOf ends the invitations of a member who may not invite any more.
-func revokeOf(ctx context.Context, tx bun.Tx, m *member) ([]events.Event, error) {
+func revokeOf(ctx context.Context, tx postgres.Tx, m *member) ([]events.Event, error) {
 	return revokeWhere(ctx, tx, "i.project_id = ? AND i.inviter_id = ?", m.ProjectID, m.UserID)
 }
 
 // acceptInvitation uses the invitation up, and adds the member.
 func (s store) acceptInvitation(ctx context.Context, i *invitation, m *member) error {
-	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "member", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		i.AcceptedBy = m.UserID
-		err := write.Row(ctx, tx.NewUpdate().Model(i).
+		err := write.Row(ctx, tx, i, tx.NewUpdate().Model(i).
 			Column("accepted_by").
 			Set("version = version + 1, updated_at = now(), accepted_at = now()").
 			Where("i.project_id = ? AND i.id = ?", postgres.Arg(i.ProjectID), postgres.Arg(i.ID)).Where(open).

@@ -35,14 +35,14 @@ func (s store) task(ctx context.Context, id int64) (*task, error) {
 // taskOrTrash gives one task, whether or not it is deleted.
 func (s store) taskOrTrash(ctx context.Context, id int64) (*task, error) {
 	t := new(task)
-	err := s.db.NewSelect().Model(t).Where("t.id = ?", postgres.Arg(id)).Scan(ctx)
+	err := s.db.Scan(ctx, s.db.NewSelect().Model(t).Where("t.id = ?", postgres.Arg(id)), t)
 	return t, postgres.Error(err, "task")
 }
 
 // tasks gives the tasks among the ids that are not deleted.
 func (s store) tasks(ctx context.Context, ids []int64) ([]*task, error) {
 	var tasks []*task
-	err := s.db.NewSelect().Model(&tasks).Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(ids)).Scan(ctx)
+	err := s.db.Scan(ctx, s.db.NewSelect().Model(&tasks).Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(ids)), &tasks)
 	return tasks, postgres.Error(err, "task")
 }
 
@@ -130,14 +130,14 @@ func (s store) tasksBelow(ctx context.Context, taskIDs []int64, f taskFilter, q 
 
 // createTask adds the task behind all others of its project, with the project's next number.
 func (s store) createTask(ctx context.Context, t *task) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if err := checkParent(ctx, tx, t); err != nil {
 			return write.Change{}, err
 		}
 		if err := number(ctx, tx, []*task{t}); err != nil {
 			return write.Change{}, err
 		}
-		_, err := tx.NewInsert().Model(t).Returning("id, version, created_at, updated_at").Exec(ctx)
+		err := tx.Scan(ctx, tx.NewInsert().Model(t).Returning("id, version, created_at, updated_at"), t)
 		return write.Changed(t.proto(), t.event("created")), err
 	})
 }
@@ -145,7 +145,7 @@ func (s store) createTask(ctx context.Context, t *task) error {
 // createTasks adds those of the tasks whose request has not failed, as createTask does. What fails here becomes a
 // failure too; answer says what becomes of the failures, and ends the transaction if it is an error.
 func (s store) createTasks(ctx context.Context, tasks []*task, failed failures, answer func() (proto.Message, error)) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if err := checkParents(ctx, tx, tasks, failed); err != nil {
 			return write.Change{}, err
 		}
@@ -170,7 +170,7 @@ func changedTasks(tasks []*task, happened string, answer func() (proto.Message, 
 }
 
 // checkParents makes a failure of each new task whose parent is no task of the same project that is not deleted.
-func checkParents(ctx context.Context, tx bun.Tx, tasks []*task, failed failures) error {
+func checkParents(ctx context.Context, tx postgres.Tx, tasks []*task, failed failures) error {
 	var ids []int64
 	for _, t := range of(failed, tasks) {
 		ids = append(ids, given(t.ParentID)...)
@@ -200,7 +200,7 @@ func checkParents(ctx context.Context, tx bun.Tx, tasks []*task, failed failures
 // write.ErrRaced. What fails here becomes a failure too; answer says what becomes of the failures, and ends the
 // transaction if it is an error.
 func (s store) updateTasks(ctx context.Context, changes []change, failed failures, answer func() (proto.Message, error)) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		good := of(failed, changes)
 		moves := slices.DeleteFunc(slices.Clone(good), func(c change) bool { return !c.parent })
 		if err := lockCounters(ctx, tx, distinct(moves, func(c change) int64 { return c.ProjectID })...); err != nil {
@@ -229,7 +229,7 @@ func (s store) updateTasks(ctx context.Context, changes []change, failed failure
 }
 
 // moveTasks gives tasks their other parents, one after the other, so that each is checked against those before it.
-func moveTasks(ctx context.Context, tx bun.Tx, changes []change, failed failures) error {
+func moveTasks(ctx context.Context, tx postgres.Tx, changes []change, failed failures) error {
 	for i, c := range changes {
 		if _, done := failed[i]; done || !c.parent {
 			continue
@@ -249,7 +249,7 @@ func moveTasks(ctx context.Context, tx bun.Tx, changes []change, failed failures
 }
 
 // overwrite writes the tasks' fields over the versions they were read at, or is write.ErrRaced.
-func overwrite(ctx context.Context, tx bun.Tx, tasks []*task) error {
+func overwrite(ctx context.Context, tx postgres.Tx, tasks []*task) error {
 	data, err := json.Marshal(mapped(tasks, (*task).fields))
 	if err != nil {
 		return fmt.Errorf("encode tasks: %w", err)
@@ -283,7 +283,7 @@ func overwrite(ctx context.Context, tx bun.Tx, tasks []*task) error {
 
 // number gives new tasks the next numbers of their projects, in this order, and the places behind all others. The
 // counters' rows stay locked until the commit: no number is skipped, and no place is given twice.
-func number(ctx context.Context, tx bun.Tx, tasks []*task) error {
+func number(ctx context.Context, tx postgres.Tx, tasks []*task) error {
 	byProject := make(map[int64][]*task)
 	for _, t := range tasks {
 		byProject[t.ProjectID] = append(byProject[t.ProjectID], t)
@@ -294,11 +294,11 @@ func number(ctx context.Context, tx bun.Tx, tasks []*task) error {
 		counts = append(counts, int64(len(byProject[id])))
 	}
 	var counters []struct{ ProjectID, LastNumber, LastPlace int64 }
-	err := tx.NewRaw(`INSERT INTO counters AS c (project_id, last_number, last_place)
+	err := tx.Scan(ctx, tx.NewRaw(`INSERT INTO counters AS c (project_id, last_number, last_place)
 		SELECT id, n, n FROM unnest(?::bigint[], ?::bigint[]) AS given(id, n) ORDER BY id
 		ON CONFLICT (project_id) DO UPDATE SET
 			last_number = c.last_number + excluded.last_number, last_place = c.last_place + excluded.last_place
-		RETURNING project_id, last_number, last_place`, postgres.ArrayArg(ids), postgres.ArrayArg(counts)).Scan(ctx, &counters)
+		RETURNING project_id, last_number, last_place`, postgres.ArrayArg(ids), postgres.ArrayArg(counts)), &counters)
 	if err != nil {
 		return err
 	}
@@ -313,25 +313,25 @@ func number(ctx context.Context, tx bun.Tx, tasks []*task) error {
 }
 
 // lockCounters makes all that gives numbers, places or parents in the projects wait for the end of the transaction.
-func lockCounters(ctx context.Context, tx bun.Tx, projectIDs ...int64) error {
+func lockCounters(ctx context.Context, tx postgres.Tx, projectIDs ...int64) error {
 	if len(projectIDs) == 0 {
 		return nil
 	}
-	_, err := tx.NewRaw("SELECT FROM counters WHERE project_id = ANY(?) ORDER BY project_id FOR UPDATE", postgres.ArrayArg(projectIDs)).
-		Exec(ctx)
+	_, err := tx.Run(ctx, tx.NewRaw("SELECT FROM counters WHERE project_id = ANY(?) ORDER BY project_id FOR UPDATE",
+		postgres.ArrayArg(projectIDs)))
 	return err
 }
 
 // lockTasks locks the tasks, all in one order, so that no two transactions wait for each other.
-func lockTasks(ctx context.Context, tx bun.Tx, ids []int64) error {
-	_, err := tx.NewRaw("SELECT FROM tasks WHERE id = ANY(?) ORDER BY id FOR UPDATE", postgres.ArrayArg(ids)).Exec(ctx)
+func lockTasks(ctx context.Context, tx postgres.Tx, ids []int64) error {
+	_, err := tx.Run(ctx, tx.NewRaw("SELECT FROM tasks WHERE id = ANY(?) ORDER BY id FOR UPDATE", postgres.ArrayArg(ids)))
 	return err
 }
 
-// updateTask writes the task's fields over the version it was read at, or is write.ErrRaced. A task that moves gets
+// updateTask writes the fields that have changed over the version the task was read at, or is write.ErrRaced. A task that moves gets
 // another parent.
 func (s store) updateTask(ctx context.Context, t *task, moves bool) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if moves {
 			// One at a time in a project: two moves at once could each find no cycle, and make one together.
 			if err := lockCounters(ctx, tx, t.ProjectID); err != nil {
@@ -341,8 +341,8 @@ func (s store) updateTask(ctx context.Context, t *task, moves bool) error {
 				return write.Change{}, err
 			}
 		}
-		err := write.Row(ctx, tx.NewUpdate().Model(t).
-			Column("title", "description", "status", "priority", "labels", "assignee_id", "parent_id", "due_date", "completed_at").
+		err := write.Row(ctx, tx, t, tx.NewUpdate().Model(t).
+			Column(t.changed...). // and no more: a text that is written is taken apart for the search again
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at"))
@@ -352,7 +352,7 @@ func (s store) updateTask(ctx context.Context, t *task, moves bool) error {
 
 // checkParent is Invalid unless the task's parent is a task of the same project that is not deleted, and neither the
 // task itself nor below it. It climbs over deleted tasks too, which may be restored.
-func checkParent(ctx context.Context, tx bun.Tx, t *task) error {
+func checkParent(ctx context.Context, tx postgres.Tx, t *task) error {
 	if t.ParentID == nil {
 		return nil
 	}
@@ -385,7 +385,7 @@ type neighbours struct {
 // moveTask gives the task, at the version it was read at, the place that the move asks for, and the status that it has
 // now; or is write.ErrRaced. A task that is in its place and had the status already stays as it is.
 func (s store) moveTask(ctx context.Context, t *task, m move, statusChanged bool) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		// The places are looked at after the lock is held: those who move to one gap at once come one behind the other.
 		if err := lockCounters(ctx, tx, t.ProjectID); err != nil {
 			return write.Change{}, err
@@ -420,7 +420,7 @@ func (s store) moveTask(ctx context.Context, t *task, m move, statusChanged bool
 		}); err != nil {
 			return write.Change{}, err
 		}
-		err = write.Row(ctx, tx.NewUpdate().Model(t).
+		err = write.Row(ctx, tx, t, tx.NewUpdate().Model(t).
 			Column("position", "status", "completed_at").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
@@ -439,8 +439,8 @@ func errNoParent() error { return errs.InvalidField("parent_id", "names no task 
 
 // removeTask deletes the task softly at the version it was read at, or is write.ErrRaced.
 func (s store) removeTask(ctx context.Context, t *task) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(t).
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx, t, tx.NewUpdate().Model(t).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at, deleted_at"))
@@ -450,8 +450,8 @@ func (s store) removeTask(ctx context.Context, t *task) error {
 
 // restoreTask takes the task out of the trash at the version it was read at, or is write.ErrRaced.
 func (s store) restoreTask(ctx context.Context, t *task) error {
-	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(t).
+	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx, t, tx.NewUpdate().Model(t).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
 			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(t.ID), postgres.Arg(t.Version)).
 			Returning("version, updated_at"))
@@ -483,7 +483,7 @@ func (s store) comment(ctx context.Context, id int64) (*comment, error) {
 // commentOrTrash gives one comment, whether or not it is deleted, on a task that is not.
 func (s store) commentOrTrash(ctx context.Context, id int64) (*comment, error) {
 	c := new(comment)
-	err := s.commentsOrTrash().Model(c).Where("c.id = ?", postgres.Arg(id)).Scan(ctx)
+	err := s.db.Scan(ctx, s.commentsOrTrash().Model(c).Where("c.id = ?", postgres.Arg(id)), c)
 	return c, postgres.Error(err, "comment")
 }
 
@@ -511,7 +511,7 @@ type trashFilter struct {
 // commentsAmong gives the comments among the ids.
 func (s store) commentsAmong(ctx context.Context, ids []int64) ([]*comment, error) {
 	var comments []*comment
-	err := s.comments().Model(&comments).Where("c.id = ANY(?)", postgres.ArrayArg(ids)).Scan(ctx)
+	err := s.db.Scan(ctx, s.comments().Model(&comments).Where("c.id = ANY(?)", postgres.ArrayArg(ids)), &comments)
 	return comments, postgres.Error(err, "comment")
 }
 
@@ -549,7 +549,7 @@ func (s store) commentsOf(ctx context.Context, taskIDs []int64, authorID int64, 
 	if q.Counts() {
 		sel = sel.ColumnExpr("(?) AS total", of.Clone().ColumnExpr("count(*)"))
 	}
-	if err := q.Order(sel).Scan(ctx, &rows); err != nil {
+	if err := s.db.Scan(ctx, q.Order(sel), &rows); err != nil {
 		return nil, postgres.Error(err, "comment")
 	}
 	return commentLists(rows, q), nil
@@ -589,29 +589,29 @@ func commentLists(rows []*comment, q *page.Query[*comment]) []*commentList {
 // createComment adds the comment, unless its task has been deleted meanwhile: the lock makes a deletion wait, so that
 // nothing happens to a task after the event of its end.
 func (s store) createComment(ctx context.Context, c *comment) error {
-	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if err := holdTask(ctx, tx, c); err != nil {
 			return write.Change{}, err
 		}
-		_, err := tx.NewInsert().Model(c).Returning("id, version, created_at, updated_at").Exec(ctx)
+		err := tx.Scan(ctx, tx.NewInsert().Model(c).Returning("id, version, created_at, updated_at"), c)
 		return write.Changed(c.proto(), c.event("created")), err
 	})
 }
 
 // holdTask is NotFound if the comment's task is deleted, and otherwise makes its deletion wait for the end of the
 // transaction.
-func holdTask(ctx context.Context, tx bun.Tx, c *comment) error {
+func holdTask(ctx context.Context, tx postgres.Tx, c *comment) error {
 	t := new(task)
-	err := tx.NewSelect().Model(t).Column("creator_id", "assignee_id").
-		Where("t.id = ? AND t.deleted_at IS NULL", postgres.Arg(c.TaskID)).For("SHARE").Scan(ctx)
+	err := tx.Scan(ctx, tx.NewSelect().Model(t).Column("creator_id", "assignee_id").
+		Where("t.id = ? AND t.deleted_at IS NULL", postgres.Arg(c.TaskID)).For("SHARE"), t)
 	c.concerns = append(given(t.AssigneeID), t.CreatorID)
 	return postgres.Error(err, "task")
 }
 
 // updateComment writes the comment's body over the version it was read at, or is write.ErrRaced.
 func (s store) updateComment(ctx context.Context, c *comment) error {
-	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(c).
+	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx, c, tx.NewUpdate().Model(c).
 			Column("body").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
@@ -622,8 +622,8 @@ func (s store) updateComment(ctx context.Context, c *comment) error {
 
 // removeComment deletes the comment softly at the version it was read at, or is write.ErrRaced.
 func (s store) removeComment(ctx context.Context, c *comment) error {
-	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(c).
+	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx, c, tx.NewUpdate().Model(c).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at, deleted_at"))
@@ -634,11 +634,11 @@ func (s store) removeComment(ctx context.Context, c *comment) error {
 // restoreComment takes the comment out of the trash at the version it was read at, or is write.ErrRaced. Its task stays
 // where it is meanwhile, as in createComment.
 func (s store) restoreComment(ctx context.Context, c *comment) error {
-	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if err := holdTask(ctx, tx, c); err != nil {
 			return write.Change{}, err
 		}
-		err := write.Row(ctx, tx.NewUpdate().Model(c).
+		err := write.Row(ctx, tx, c, tx.NewUpdate().Model(c).
 			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
 			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at"))

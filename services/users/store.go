@@ -31,7 +31,7 @@ func (s store) live() *bun.SelectQuery { return s.db.NewSelect().Where("u.delete
 // get gives one user.
 func (s store) get(ctx context.Context, id int64) (*user, error) {
 	u := new(user)
-	err := s.live().Model(u).Where("u.id = ?", postgres.Arg(id)).Scan(ctx)
+	err := s.db.Scan(ctx, s.live().Model(u).Where("u.id = ?", postgres.Arg(id)), u)
 	return u, postgres.Error(err, "user")
 }
 
@@ -45,7 +45,7 @@ func (s store) getByEmail(ctx context.Context, email string) (*user, error) {
 // batchGet gives the users among the ids that exist.
 func (s store) batchGet(ctx context.Context, ids []int64) ([]*user, error) {
 	var users []*user
-	err := s.live().Model(&users).Where("u.id = ANY(?)", postgres.ArrayArg(ids)).Scan(ctx)
+	err := s.db.Scan(ctx, s.live().Model(&users).Where("u.id = ANY(?)", postgres.ArrayArg(ids)), &users)
 	return users, postgres.Error(err, "user")
 }
 
@@ -65,13 +65,13 @@ func (s store) list(ctx context.Context, f userFilter, q *page.Query[*user]) (pa
 	if f.role != 0 {
 		sel = sel.Where("u.role = ?", postgres.Arg(f.role))
 	}
-	p, err := q.Select(ctx, sel)
+	p, err := q.Select(ctx, s.db, sel)
 	return p, postgres.Error(err, "user")
 }
 
 // create adds the user. The answer has the e-mail: whoever makes an account knows it.
 func (s store) create(ctx context.Context, u *user) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		_, err := tx.NewInsert().Model(u).Returning("id, version, created_at, updated_at").Exec(ctx)
 		return write.Changed(u.proto(u.caller()), u.event("created")), err
 	})
@@ -80,13 +80,13 @@ func (s store) create(ctx context.Context, u *user) error {
 // update writes the user's fields over the version it was read at, or is write.ErrRaced, and ends the sessions that it
 // is to sign out. When resigns is set, another admin has to remain.
 func (s store) update(ctx context.Context, u *user, resigns bool, out signOut, happened ...events.Event) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if resigns {
 			if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
 				return write.Change{}, err
 			}
 		}
-		err := write.Row(ctx, tx.NewUpdate().Model(u).
+		err := write.Row(ctx, tx, u, tx.NewUpdate().Model(u).
 			Column("name", "email", "role", "active", "password_hash").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
@@ -102,13 +102,13 @@ func (s store) update(ctx context.Context, u *user, resigns bool, out signOut, h
 // remove deletes the user softly at the version it was read at, or is write.ErrRaced. When resigns is set, another
 // admin has to remain.
 func (s store) remove(ctx context.Context, u *user, resigns bool) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if resigns {
 			if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
 				return write.Change{}, err
 			}
 		}
-		err := write.Row(ctx, tx.NewUpdate().Model(u).
+		err := write.Row(ctx, tx, u, tx.NewUpdate().Model(u).
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
 			Returning("version, updated_at"))
@@ -126,7 +126,7 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 
 // requireOtherAdmin is a Conflict when the user is the only active admin. It locks the rows of all of them, in one
 // order, so that of admins who resign at the same time each sees what those before it have done.
-func requireOtherAdmin(ctx context.Context, tx bun.Tx, id int64) error {
+func requireOtherAdmin(ctx context.Context, tx postgres.Tx, id int64) error {
 	var admins []int64
 	err := tx.NewSelect().Model((*user)(nil)).Column("id").
 		Where("u.role = 2 AND u.active AND u.deleted_at IS NULL").
@@ -142,8 +142,8 @@ func requireOtherAdmin(ctx context.Context, tx bun.Tx, id int64) error {
 
 // changePassword writes the user's password over the version it was read at, or is write.ErrRaced.
 func (s store) changePassword(ctx context.Context, u *user, out signOut) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
-		err := write.Row(ctx, tx.NewUpdate().Model(u).
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		err := write.Row(ctx, tx, u, tx.NewUpdate().Model(u).
 			Column("password_hash").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
@@ -159,9 +159,10 @@ func (s store) changePassword(ctx context.Context, u *user, out signOut) error {
 // rehash replaces the hash of the user's password by another of the same password, or is write.ErrRaced. For everybody
 // else that changes nothing: there is no new version and no event.
 func (s store) rehash(ctx context.Context, u *user, hash string) error {
-	err := write.Row(ctx, s.db.NewUpdate().Model((*user)(nil)).
+	err := write.Row(ctx, s.db, u, s.db.NewUpdate().Model((*user)(nil)).
 		Set("password_hash = ?", postgres.Arg(hash)).
-		Where("u.id = ? AND u.password_hash = ? AND u.deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.PasswordHash)))
+		Where("u.id = ? AND u.password_hash = ? AND u.deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.PasswordHash)).
+		Returning("id"))
 	if err == nil {
 		u.PasswordHash = hash
 	}
@@ -172,7 +173,7 @@ func (s store) rehash(ctx context.Context, u *user, hash string) error {
 // a change that signs the user out ends the sessions that there are, and must not miss one that begins meanwhile.
 // The answer, which is tokens, is not stored.
 func (s store) createSession(ctx context.Context, ses *session, u *user) error {
-	return write.Tx(ctx, s.db, "session", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "session", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		err := tx.NewSelect().Model(u).
 			Where("u.id = ? AND u.password_hash = ? AND u.active AND u.deleted_at IS NULL", u.ID, u.PasswordHash).
 			For("SHARE").Scan(ctx)
@@ -190,7 +191,7 @@ func (s store) createSession(ctx context.Context, ses *session, u *user) error {
 // useSession locks the session and its user, and does to them what decide says a refresh token comes to.
 func (s store) useSession(ctx context.Context, id string, decide func(*user, *session) refreshUse) (*user, *session, error) {
 	u, ses := new(user), new(session)
-	err := write.Tx(ctx, s.db, "session", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	err := write.Tx(ctx, s.db, "session", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		// The user first, as those do who sign it out: so that nobody waits for one who waits for them.
 		err := tx.NewSelect().Model(u).
 			Where("u.id = (SELECT user_id FROM sessions WHERE id = ?) AND u.deleted_at IS NULL", id).
@@ -240,7 +241,7 @@ type signOut struct {
 
 // endSessions ends sessions of the user. One that is not there, or not any more, is NotFound.
 func (s store) endSessions(ctx context.Context, userID int64, out signOut) error {
-	return write.Tx(ctx, s.db, "session", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "session", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		ended, err := out.apply(ctx, tx, userID)
 		if err == nil && out.one != "" && len(ended) == 0 {
 			err = sql.ErrNoRows
@@ -251,7 +252,7 @@ func (s store) endSessions(ctx context.Context, userID int64, out signOut) error
 
 // apply ends the sessions and tokens, and gives the events of that, or none if there were no such. Their time is the
 // clock's, and not the transaction's, which may be long ago for those who ask what ended since.
-func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) (ended []events.Event, err error) {
+func (o signOut) apply(ctx context.Context, tx postgres.Tx, userID int64) (ended []events.Event, err error) {
 	if o == (signOut{}) {
 		return nil, nil
 	}
@@ -279,7 +280,7 @@ func (o signOut) apply(ctx context.Context, tx bun.Tx, userID int64) (ended []ev
 	return append(ended, all.event("revoked")), nil
 }
 
-func (o signOut) endSessions(ctx context.Context, tx bun.Tx, userID int64) ([]events.Event, error) {
+func (o signOut) endSessions(ctx context.Context, tx postgres.Tx, userID int64) ([]events.Event, error) {
 	ses := &session{UserID: userID}
 	q := tx.NewUpdate().Model((*session)(nil)).
 		Set("version = version + 1, revoked_at = clock_timestamp()").
@@ -353,7 +354,7 @@ func (s store) liveTokens(userID int64) *bun.SelectQuery {
 
 // createToken adds a token, unless the user has as many as one may have. Its answer is stored without the secret.
 func (s store) createToken(ctx context.Context, t *token) error {
-	return write.Tx(ctx, s.db, "token", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "token", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		u := new(user)
 		err := tx.NewSelect().Model(u).
 			Where("u.id = ? AND u.active AND u.deleted_at IS NULL", t.UserID).For("UPDATE").Scan(ctx)
@@ -388,7 +389,7 @@ func (s store) listTokens(ctx context.Context, userID int64) ([]*token, error) {
 
 // endToken ends one of the user's tokens. One that is not there, or not any more, is NotFound.
 func (s store) endToken(ctx context.Context, userID, id int64) error {
-	return write.Tx(ctx, s.db, "token", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "token", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		t := &token{ID: id, UserID: userID, Version: 2} // a token is revoked once
 		res, err := tx.NewUpdate().Model(t).
 			Set("version = version + 1, revoked_at = clock_timestamp()").
@@ -425,7 +426,7 @@ func (s store) useToken(ctx context.Context, hash []byte) (*user, *token, error)
 
 // requestReset notes that somebody asks for a link to set a password.
 func (s store) requestReset(ctx context.Context, email string) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		_, err := tx.NewInsert().Model(&reset{Email: email, Traceparent: telemetry.Traceparent(ctx)}).Exec(ctx)
 		return write.Changed(&emptypb.Empty{}), err
 	})
@@ -441,7 +442,7 @@ func (s store) nextReset(ctx context.Context) (*reset, error) {
 // takeReset takes a request for a link, unless somebody else has, and makes the link and the mail of it if there is such
 // a user, and none was mailed in the pause before.
 func (s store) takeReset(ctx context.Context, id int64, pause time.Duration, compose func(*user) (*link, mail.Message)) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		r := &reset{ID: id}
 		err := tx.NewDelete().Model(r).WherePK().Returning("email").Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -470,7 +471,7 @@ func (s store) takeReset(ctx context.Context, id int64, pause time.Duration, com
 }
 
 // putLink makes the link the only one of its user for its purpose.
-func putLink(ctx context.Context, tx bun.Tx, l *link) error {
+func putLink(ctx context.Context, tx postgres.Tx, l *link) error {
 	_, err := tx.NewInsert().Model(l).On("CONFLICT (user_id, purpose) DO UPDATE").
 		Set("hash = EXCLUDED.hash, email = EXCLUDED.email, expires_at = EXCLUDED.expires_at, created_at = now()").Exec(ctx)
 	return err
@@ -478,7 +479,7 @@ func putLink(ctx context.Context, tx bun.Tx, l *link) error {
 
 // createLink adds the link, and queues its mail.
 func (s store) createLink(ctx context.Context, l *link, happened events.Event, m mail.Message) error {
-	return write.Tx(ctx, s.db, "link", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "link", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		return write.Changed(&emptypb.Empty{}, happened), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
 	})
 }
@@ -500,7 +501,7 @@ type linkUse struct {
 
 // useLink uses a link up, and does to its user, who is locked, what decide says.
 func (s store) useLink(ctx context.Context, what purpose, hash []byte, decide func(*user, *link) linkUse) error {
-	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		// The user first, as those do who end its links.
 		u, l := new(user), new(link)
 		err := tx.NewSelect().Model(u).
@@ -532,7 +533,7 @@ func (s store) listEvents(ctx context.Context, userID int64, types []string, q *
 	if userID != 0 {
 		sel = sel.Where("e.subject_id = ? AND e.type <> 'user.updated'", userID)
 	}
-	p, err := q.Select(ctx, sel)
+	p, err := q.Select(ctx, s.db, sel)
 	return p, postgres.Error(err, "event")
 }
 
@@ -591,7 +592,7 @@ type adoption struct {
 // newcomer, where there is none. It is write.ErrRaced when another sign-in of the same came first.
 func (s store) linkIdentity(ctx context.Context, id *identity, newcomer *user, decide func(*user) (adoption, error)) (*user, error) {
 	u := new(user)
-	err := write.Tx(ctx, s.db, "user", func(ctx context.Context, tx bun.Tx) (write.Change, error) {
+	err := write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		var happened []events.Event
 		err := tx.NewSelect().Model(u).Where("lower(u.email) = lower(?) AND u.deleted_at IS NULL", newcomer.Email).For("UPDATE").Scan(ctx)
 		switch {
@@ -619,7 +620,7 @@ func (s store) linkIdentity(ctx context.Context, id *identity, newcomer *user, d
 }
 
 // adoptUser does to the user, who is locked, what decide says.
-func adoptUser(ctx context.Context, tx bun.Tx, id *identity, u *user, decide func(*user) (adoption, error)) ([]events.Event, error) {
+func adoptUser(ctx context.Context, tx postgres.Tx, id *identity, u *user, decide func(*user) (adoption, error)) ([]events.Event, error) {
 	var has []string // at most one
 	err := tx.NewSelect().Model((*identity)(nil)).Column("subject").Where("i.user_id = ? AND i.issuer = ?", u.ID, id.Issuer).Scan(ctx, &has)
 	switch {

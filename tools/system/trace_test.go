@@ -174,12 +174,12 @@ const (
 `
 	wantReset = `users: mail a link
   users: BEGIN
-    users: COMMIT
-    users: DELETE resets
-    users: INSERT links
-    users: INSERT mails
-    users: SELECT links
-    users: SELECT users
+  users: COMMIT
+  users: DELETE resets
+  users: INSERT links
+  users: INSERT mails
+  users: SELECT links
+  users: SELECT users
 `
 	wantMail = `users: send a mail
   users: DELETE mails
@@ -192,12 +192,12 @@ const (
       edge: tasks.v1.TasksService/CreateTask
         tasks: tasks.v1.TasksService/CreateTask
           tasks: BEGIN
-            tasks: COMMIT
-            tasks: EVALSHA
-            tasks: INSERT counters
-            tasks: INSERT events
-            tasks: INSERT tasks
+          tasks: COMMIT
           tasks: EVALSHA
+          tasks: EVALSHA
+          tasks: INSERT counters
+          tasks: INSERT events
+          tasks: INSERT tasks
           tasks: MGET
           tasks: projects.v1.ProjectsService/ListAccess
             projects: projects.v1.ProjectsService/ListAccess
@@ -208,15 +208,16 @@ const (
   edge: tasks.v1.TasksService/CreateTask
     tasks: tasks.v1.TasksService/CreateTask
       tasks: BEGIN
-        tasks: COMMIT
-        tasks: EVALSHA
-        tasks: INSERT counters
-        tasks: INSERT events
-        tasks: INSERT idempotency_keys
-        tasks: INSERT tasks
-        tasks: SELECT idempotency_keys
+      tasks: COMMIT
       tasks: EVALSHA
+      tasks: EVALSHA
+      tasks: INSERT counters
+      tasks: INSERT events
+      tasks: INSERT idempotency_keys
+      tasks: INSERT tasks
       tasks: MGET
+      tasks: SELECT
+      tasks: SELECT idempotency_keys
       tasks: SELECT idempotency_keys
       tasks: projects.v1.ProjectsService/ListAccess
         projects: projects.v1.ProjectsService/ListAccess

@@ -53,8 +53,8 @@ type row struct {
 	Tags        []string `bun:",array"`
 }
 
-// Append writes the events, in this order, with the caller of ctx as the actor and the trace of ctx as their cause.
-func Append(ctx context.Context, tx bun.Tx, events ...Event) error {
+// Append writes the events, in this order, with the transaction's next statement or its end, with the caller of ctx as the actor and the trace of ctx as their cause.
+func Append(ctx context.Context, tx postgres.Tx, events ...Event) error {
 	if len(events) == 0 {
 		return nil
 	}
@@ -72,7 +72,7 @@ func Append(ctx context.Context, tx bun.Tx, events ...Event) error {
 			Mark: e.Mark, Tags: e.Tags,
 		})
 	}
-	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+	if err := tx.Later(ctx, tx.NewInsert().Model(&rows)); err != nil {
 		return fmt.Errorf("append events: %w", err)
 	}
 	return nil

@@ -109,19 +109,19 @@ const columns = "e.xid::text::bigint AS xid, e.id, e.occurred_at, e.type, e.subj
 const settled = "e.xid < pg_snapshot_xmin(pg_current_snapshot())"
 
 // List gives the first events after a position, in order.
-func List(ctx context.Context, db bun.IDB, after Position, f Filter, limit int64) ([]Record, error) {
+func List(ctx context.Context, db postgres.Querier, after Position, f Filter, limit int64) ([]Record, error) {
 	q := db.NewSelect().Model((*stored)(nil)).
 		Where("(e.xid, e.id) > (?::xid8, ?)", postgres.Arg(strconv.FormatUint(after.XID, 10)), postgres.Arg(after.ID))
-	return scan(ctx, narrow(q, f).OrderExpr("e.xid, e.id").Limit(limit))
+	return scan(ctx, db, narrow(q, f).OrderExpr("e.xid, e.id").Limit(limit))
 }
 
 // Latest gives the last events before a position, the last first; the zero Position is behind all of them.
-func Latest(ctx context.Context, db bun.IDB, before Position, f Filter, limit int64) ([]Record, error) {
+func Latest(ctx context.Context, db postgres.Querier, before Position, f Filter, limit int64) ([]Record, error) {
 	q := db.NewSelect().Model((*stored)(nil))
 	if before != (Position{}) {
 		q = q.Where("(e.xid, e.id) < (?::xid8, ?)", strconv.FormatUint(before.XID, 10), before.ID)
 	}
-	return scan(ctx, narrow(q, f).OrderExpr("e.xid DESC, e.id DESC").Limit(limit))
+	return scan(ctx, db, narrow(q, f).OrderExpr("e.xid DESC, e.id DESC").Limit(limit))
 }
 
 func narrow(q *bun.SelectQuery, f Filter) *bun.SelectQuery {
@@ -145,9 +145,9 @@ func narrow(q *bun.SelectQuery, f Filter) *bun.SelectQuery {
 	return q
 }
 
-func scan(ctx context.Context, q *bun.SelectQuery) ([]Record, error) {
+func scan(ctx context.Context, db postgres.Querier, q *bun.SelectQuery) ([]Record, error) {
 	var rows []stored
-	if err := q.ColumnExpr(columns).Scan(ctx, &rows); err != nil {
+	if err := db.Scan(ctx, q.ColumnExpr(columns), &rows); err != nil {
 		return nil, postgres.Error(err, "event")
 	}
 	records := make([]Record, 0, len(rows))
@@ -185,7 +185,7 @@ type Page struct {
 }
 
 // Read gives the page that the request asks for, of the events that the filter lets through: the caller's permission.
-func Read(ctx context.Context, db bun.IDB, req Request, f Filter) (Page, error) {
+func Read(ctx context.Context, db postgres.Querier, req Request, f Filter) (Page, error) {
 	limit := int64(cmp.Or(req.GetLimit(), defaultList))
 	var c errs.Check
 	c.That(limit >= 1 && limit <= maxList, "limit", "must be between 1 and %d", maxList)
@@ -225,7 +225,7 @@ func Read(ctx context.Context, db bun.IDB, req Request, f Filter) (Page, error) 
 }
 
 // kept is an error if events after the position have been swept away: a reader who goes on from there would miss them.
-func kept(ctx context.Context, db bun.IDB, after Position) error {
+func kept(ctx context.Context, db postgres.Querier, after Position) error {
 	if after == (Position{}) {
 		return nil
 	}
@@ -240,13 +240,13 @@ func kept(ctx context.Context, db bun.IDB, after Position) error {
 }
 
 // position gives how far a consumer has come; zero if it has never begun.
-func position(ctx context.Context, db bun.IDB, consumer string) (Position, error) {
+func position(ctx context.Context, db postgres.Querier, consumer string) (Position, error) {
 	var p struct {
 		Xid uint64
 		ID  int64
 	}
-	err := db.NewSelect().TableExpr("event_positions").ColumnExpr("xid::text::bigint AS xid, id").
-		Where("consumer = ?", consumer).Scan(ctx, &p)
+	err := db.Scan(ctx, db.NewSelect().TableExpr("event_positions").ColumnExpr("xid::text::bigint AS xid, id").
+		Where("consumer = ?", consumer), &p)
 	if err = postgres.Error(err, "position"); errs.Is(err, errs.NotFound) {
 		return Position{}, nil
 	}

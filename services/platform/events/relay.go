@@ -268,7 +268,7 @@ func (r *Relay) handle(ctx context.Context, c *run, records []Record) bool {
 }
 
 // rest waits until there may be more events than those up to at.
-func (r *Relay) rest(ctx context.Context, conn bun.IDB, c *run, at Position, last *Record) error {
+func (r *Relay) rest(ctx context.Context, conn postgres.Querier, c *run, at Position, last *Record) error {
 	held, err := bounded(ctx, func(ctx context.Context) (bool, error) {
 		return conn.NewSelect().TableExpr("events AS e").
 			Where("(e.xid, e.id) > (?::xid8, ?)", postgres.Arg(fmt.Sprint(at.XID)), postgres.Arg(at.ID)).Exists(ctx)
@@ -299,7 +299,7 @@ func (r *Relay) rest(ctx context.Context, conn bun.IDB, c *run, at Position, las
 }
 
 // await returns when the connection holds the consumer's lock.
-func await(ctx context.Context, conn bun.IDB, consumer string) error {
+func await(ctx context.Context, conn postgres.Querier, consumer string) error {
 	for {
 		locked, err := bounded(ctx, func(ctx context.Context) (locked bool, err error) {
 			err = conn.NewRaw("SELECT pg_try_advisory_lock(?, hashtext(?))", relayLock, consumer).Scan(ctx, &locked)
@@ -315,7 +315,7 @@ func await(ctx context.Context, conn bun.IDB, consumer string) error {
 }
 
 // lastOne gives the event at a position with the one before it; nil if it is not there any more.
-func lastOne(ctx context.Context, conn bun.IDB, at Position) (*Record, error) {
+func lastOne(ctx context.Context, conn postgres.Querier, at Position) (*Record, error) {
 	two, err := Latest(ctx, conn, Position{at.XID, at.ID + 1}, Filter{}, 2)
 	if err != nil || len(two) == 0 || two[0].Position != at {
 		return nil, err

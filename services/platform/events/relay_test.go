@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trackway/trackway/services/platform/cache"
@@ -67,7 +66,7 @@ func (w *world) run(run func(context.Context)) (stop func()) {
 // append commits an event about the subject.
 func (w *world) append(subject int64) {
 	w.Helper()
-	err := w.db.RunInTx(w.Context(), &sql.TxOptions{}, func(ctx context.Context, tx bun.Tx) error {
+	err := w.db.InTx(w.Context(), func(ctx context.Context, tx postgres.Tx) error {
 		return events.Append(ctx, tx, event(subject))
 	})
 	if err != nil {
@@ -185,21 +184,24 @@ func TestEventsArriveInTheOrderOfTheirTransactions(t *testing.T) {
 	r.awaits([]int64{1})
 
 	// The first transaction begins before the second and ends after it; its second event has the highest id of all.
-	slow, err := w.db.BeginTx(t.Context(), nil)
+	err := w.db.InTx(t.Context(), func(ctx context.Context, slow postgres.Tx) error {
+		write := func(subject int64) {
+			if err := events.Append(ctx, slow, event(subject)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := slow.Run(ctx, slow.NewRaw("SELECT")); err != nil { // with which the event goes
+				t.Fatal(err)
+			}
+		}
+		write(2)
+		w.append(4)
+		write(3)
+		if list, err := events.List(ctx, w.db, events.Position{}, events.Filter{}, 10); err != nil || len(list) != 1 {
+			t.Errorf("while a transaction before it is in flight: got %d events, %v, want 1", len(list), err)
+		}
+		return nil
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := events.Append(t.Context(), slow, event(2)); err != nil {
-		t.Fatal(err)
-	}
-	w.append(4)
-	if err := events.Append(t.Context(), slow, event(3)); err != nil {
-		t.Fatal(err)
-	}
-	if list, err := events.List(t.Context(), w.db, events.Position{}, events.Filter{}, 10); err != nil || len(list) != 1 {
-		t.Errorf("while a transaction before it is in flight: got %d events, %v, want 1", len(list), err)
-	}
-	if err := slow.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	w.db.Appended()

@@ -86,6 +86,7 @@ type write struct {
 	callerID    int64
 	key         string
 	fingerprint []byte
+	since       time.Time // what is not younger has outlived its time
 }
 
 type writeKey struct{}
@@ -94,7 +95,7 @@ type writeKey struct{}
 // key to the next handler, whose transaction claims the key by Begin and stores the answer by Store. A key that was
 // used for another request is KeyReused; one whose first request still runs is InProgress. The methods of except, named
 // in full, take no notice of keys: those whose answers hold secrets, which are not stored.
-func Intercept(db bun.IDB, except ...string) grpc.UnaryServerInterceptor {
+func Intercept(db postgres.Querier, except ...string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		key, err := Key(ctx)
 		msg, isProto := req.(proto.Message)
@@ -145,12 +146,11 @@ func MarkReplayed(ctx context.Context) error {
 var errDone = errors.New("the write of this idempotency key is done")
 
 // replay gives the stored answer of the key, or nil when there is none.
-func (w *write) replay(ctx context.Context, db bun.IDB) (proto.Message, error) {
+func (w *write) replay(ctx context.Context, db postgres.Querier) (proto.Message, error) {
 	var r row
-	err := db.NewSelect().Model(&r).Column("fingerprint", "answer").
+	err := db.Scan(ctx, db.NewSelect().Model(&r).Column("fingerprint", "answer").
 		Where("caller_id = ? AND key = ? AND created_at > ?",
-			postgres.Arg(w.callerID), postgres.Arg(w.key), postgres.Arg(time.Now().Add(-Kept))).
-		Scan(ctx)
+			postgres.Arg(w.callerID), postgres.Arg(w.key), postgres.Arg(time.Now().Add(-Kept))), &r)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, nil //nolint:nilnil // no answer is no error
@@ -175,16 +175,20 @@ func Keyed(ctx context.Context) bool { return ctx.Value(writeKey{}) != nil }
 
 // Begin claims the key of ctx for the transaction, so that a second request with it neither waits nor runs.
 // Without a key it does nothing.
-func Begin(ctx context.Context, tx bun.Tx) error {
+func Begin(ctx context.Context, tx postgres.Tx) error {
 	w, ok := ctx.Value(writeKey{}).(*write)
 	if !ok {
 		return nil
 	}
 	var claimed, done bool
-	err := tx.NewRaw(`SELECT pg_try_advisory_xact_lock(hashtextextended(?, ?)),
-		EXISTS (SELECT FROM idempotency_keys WHERE caller_id = ? AND key = ? AND created_at > ?)`,
-		postgres.Arg(w.key), postgres.Arg(w.callerID), postgres.Arg(w.callerID), postgres.Arg(w.key),
-		postgres.Arg(time.Now().Add(-Kept))).Scan(ctx, &claimed, &done)
+	w.since = time.Now().Add(-Kept)
+	// Two statements, each with its own snapshot: the second one sees what the last holder of the lock has committed.
+	err := errors.Join(
+		tx.Later(ctx, tx.NewRaw("SELECT pg_try_advisory_xact_lock(hashtextextended(?, ?))",
+			postgres.Arg(w.key), postgres.Arg(w.callerID)), &claimed),
+		tx.Scan(ctx, tx.NewRaw("SELECT EXISTS (SELECT FROM idempotency_keys WHERE caller_id = ? AND key = ? AND created_at > ?)",
+			postgres.Arg(w.callerID), postgres.Arg(w.key), postgres.Arg(w.since)), &done),
+	)
 	switch {
 	case err != nil:
 		return fmt.Errorf("claim an idempotency key: %w", err)
@@ -198,8 +202,8 @@ func Begin(ctx context.Context, tx bun.Tx) error {
 	return nil
 }
 
-// Store keeps the answer under the key of ctx. Without a key it does nothing.
-func Store(ctx context.Context, tx bun.Tx, answer proto.Message) error {
+// Store keeps the answer under the key of ctx, with the transaction's next statement or its end. Without a key it does nothing.
+func Store(ctx context.Context, tx postgres.Tx, answer proto.Message) error {
 	w, ok := ctx.Value(writeKey{}).(*write)
 	if !ok {
 		return nil
@@ -213,17 +217,13 @@ func Store(ctx context.Context, tx bun.Tx, answer proto.Message) error {
 		return fmt.Errorf("store an answer: %w", err)
 	}
 	// A row in the way can only be one that has outlived its time: Begin saw no other, and holds the lock.
-	res, err := tx.NewInsert().
+	err = tx.Later(ctx, tx.NewInsert().
 		Model(&row{CallerID: w.callerID, Key: w.key, Fingerprint: w.fingerprint, Answer: b}).
 		On("CONFLICT (caller_id, key) DO UPDATE").
 		Set("fingerprint = EXCLUDED.fingerprint, answer = EXCLUDED.answer, created_at = now()").
-		Where("?TableAlias.created_at <= ?", postgres.Arg(time.Now().Add(-Kept))).
-		Exec(ctx)
+		Where("?TableAlias.created_at <= ?", postgres.Arg(w.since)))
 	if err != nil {
 		return fmt.Errorf("store an answer: %w", err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(errDone, err)
 	}
 	return nil
 }

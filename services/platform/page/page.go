@@ -136,7 +136,7 @@ func (l List[T]) names() string {
 }
 
 // Select reads the page of the list that s narrows down; s names neither order nor limit, and has no model yet.
-func (q *Query[T]) Select(ctx context.Context, s *bun.SelectQuery) (Page[T], error) {
+func (q *Query[T]) Select(ctx context.Context, db postgres.Querier, s *bun.SelectQuery) (Page[T], error) {
 	var (
 		rows  []T
 		total *int64
@@ -149,7 +149,7 @@ func (q *Query[T]) Select(ctx context.Context, s *bun.SelectQuery) (Page[T], err
 		}
 		total = &n
 	}
-	if err := q.Keyset(s).Scan(ctx); err != nil {
+	if err := db.Scan(ctx, q.Keyset(s), &rows); err != nil {
 		return Page[T]{}, fmt.Errorf("select: %w", err)
 	}
 	page := q.Cut(rows)
@@ -159,13 +159,13 @@ func (q *Query[T]) Select(ctx context.Context, s *bun.SelectQuery) (Page[T], err
 
 // SelectEach reads the same page of several lists in one statement, and counts them in a second one if asked to. Each
 // list is the rows of s whose column is one of the keys; keyOf gives a row's. Keys without rows have an empty page.
-func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuery, column string, keys []int64,
+func (q *Query[T]) SelectEach(ctx context.Context, db postgres.Querier, s *bun.SelectQuery, column string, keys []int64,
 	keyOf func(T) int64,
 ) (map[int64]Page[T], error) {
 	var rows []T
 	s = s.Model(&rows)
 	alias := tableAlias[T](db)
-	if err := q.Order(q.each(db, s, alias, column, keys)).Scan(ctx, &rows); err != nil {
+	if err := db.Scan(ctx, q.Order(q.each(db, s, alias, column, keys)), &rows); err != nil {
 		return nil, fmt.Errorf("select each: %w", err)
 	}
 	byKey := make(map[int64][]T, len(keys))
@@ -189,16 +189,16 @@ func (q *Query[T]) SelectEach(ctx context.Context, db bun.IDB, s *bun.SelectQuer
 
 // SelectAcross reads one page of several lists taken together, which are as in SelectEach. It costs a page of each list
 // and not the lists: the first rows of all are among the first rows of each.
-func (q *Query[T]) SelectAcross(ctx context.Context, db bun.IDB, s *bun.SelectQuery, column string, keys []int64,
+func (q *Query[T]) SelectAcross(ctx context.Context, db postgres.Querier, s *bun.SelectQuery, column string, keys []int64,
 ) (Page[T], error) {
 	alias := tableAlias[T](db)
 	if len(keys) == 1 {
-		return q.Select(ctx, s.Where("?.? = ?", alias, bun.Safe(column), postgres.Arg(keys[0])))
+		return q.Select(ctx, db, s.Where("?.? = ?", alias, bun.Safe(column), postgres.Arg(keys[0])))
 	}
 	var rows []T
 	s = s.Model(&rows)
 	across := q.Order(q.each(db, s, alias, column, keys)).Limit(int64(q.size) + 1)
-	if err := across.Scan(ctx, &rows); err != nil {
+	if err := db.Scan(ctx, across, &rows); err != nil {
 		return Page[T]{}, fmt.Errorf("select across: %w", err)
 	}
 	page := q.Cut(rows)
@@ -223,15 +223,15 @@ func tableAlias[T any](db bun.IDB) bun.Safe {
 	return bun.Safe(db.Dialect().Tables().Get(reflect.TypeFor[T]().Elem()).Alias)
 }
 
-func (q *Query[T]) totals(ctx context.Context, db bun.IDB, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64,
+func (q *Query[T]) totals(ctx context.Context, db postgres.Querier, s *bun.SelectQuery, alias bun.Safe, column string, keys []int64,
 ) (map[int64]int64, error) {
 	if !q.count {
 		return nil, nil //nolint:nilnil // nobody asked
 	}
 	var counts []struct{ Key, N int64 }
 	all := s.Clone().Where("?.? = ANY(?)", alias, bun.Safe(column), postgres.ArrayArg(keys))
-	err := db.NewSelect().ColumnExpr("?.? AS key, count(*) AS n", alias, bun.Safe(column)).
-		TableExpr("(?) AS ?", all, alias).GroupExpr("1").Scan(ctx, &counts)
+	err := db.Scan(ctx, db.NewSelect().ColumnExpr("?.? AS key, count(*) AS n", alias, bun.Safe(column)).
+		TableExpr("(?) AS ?", all, alias).GroupExpr("1"), &counts)
 	if err != nil {
 		return nil, fmt.Errorf("count each: %w", err)
 	}

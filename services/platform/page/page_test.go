@@ -118,7 +118,7 @@ func read(t *testing.T, db *postgres.DB, req request) page.Page[*thing] {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := q.Select(t.Context(), s)
+	p, err := q.Select(t.Context(), db, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func walk(t *testing.T, order string, backward bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := q.Select(t.Context(), s.Where("t.id % 20 = 0"))
+	p, err := q.Select(t.Context(), db, s.Where("t.id % 20 = 0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestEachListHasItsPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, k := range keys {
-			want, err := q.Select(t.Context(), s.Clone().Where("t.grp = ?", k))
+			want, err := q.Select(t.Context(), db, s.Clone().Where("t.grp = ?", k))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -339,7 +339,7 @@ func TestListsTakenTogetherHaveOnePage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := q.Select(t.Context(), s.Clone().Where("t.grp = ANY(?)", pgdialect.Array(keys)))
+			want, err := q.Select(t.Context(), db, s.Clone().Where("t.grp = ANY(?)", pgdialect.Array(keys)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -374,7 +374,7 @@ func TestTheBestMatchComesFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := q.Select(t.Context(), s)
+	p, err := q.Select(t.Context(), db, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,14 +1,12 @@
 package postgres
 
 import (
-	"context"
 	"database/sql/driver"
 	"reflect"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/schema"
@@ -92,35 +90,6 @@ func (d *dialect) OnTable(table *schema.Table) {
 	}
 }
 
-// connector opens connections that prepare statements with marked arguments.
-type connector struct{ driver.Connector }
-
-// Connect gives a connection.
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	opened, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // database/sql looks at it
-	}
-	if pg, ok := opened.(*stdlib.Conn); ok {
-		return conn{pg}, nil
-	}
-	return opened, nil
-}
-
-type conn struct{ *stdlib.Conn }
-
-// QueryContext runs a statement that gives rows.
-func (c conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	query, args = prepared(query, args)
-	return c.Conn.QueryContext(ctx, query, args) //nolint:wrapcheck // database/sql looks at it
-}
-
-// ExecContext runs a statement that gives none.
-func (c conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	query, args = prepared(query, args)
-	return c.Conn.ExecContext(ctx, query, args) //nolint:wrapcheck // database/sql looks at it
-}
-
 // prepared gives a statement with native arguments, and with the order to prepare it, in the place of one with marks.
 func prepared(query string, args []driver.NamedValue) (string, []driver.NamedValue) {
 	if len(args) > 0 {
@@ -133,17 +102,23 @@ func prepared(query string, args []driver.NamedValue) (string, []driver.NamedVal
 	args = make([]driver.NamedValue, 0, len(values)+1)
 	args = append(args, driver.NamedValue{Ordinal: 1, Value: pgx.QueryExecModeCacheStatement})
 	for i, v := range values {
-		args = append(args, driver.NamedValue{Ordinal: i + 2, Value: v}) //nolint:mnd // behind the order
+		arg := driver.NamedValue{Ordinal: i + 2} //nolint:mnd // behind the order
+		if v != nil {
+			arg.Value = string(v)
+		}
+		args = append(args, arg)
 	}
 	return text, args
 }
 
 // lift takes the marked literals out of a statement. The values are texts, or nil for NULL, which Postgres reads as what
 // stands in their place, as it does with literals. It is not ok when there is none, or one that can not be read.
-func lift(query string) (text string, values []any, ok bool) {
-	if !strings.Contains(query, argument) || strings.Count(query, argument) > maxArguments {
+func lift(query string) (text string, values [][]byte, ok bool) {
+	n := strings.Count(query, argument)
+	if n == 0 || n > maxArguments {
 		return "", nil, false
 	}
+	values = make([][]byte, 0, n)
 	var out strings.Builder
 	out.Grow(len(query))
 	for i := 0; i < len(query); {
@@ -183,7 +158,7 @@ func lift(query string) (text string, values []any, ok bool) {
 
 // literal reads what bun has written for a value: its text, the type that it has wherever it stands, and the index
 // behind it, which is below 0 if it is no literal.
-func literal(query string, i int) (value any, cast string, end int) {
+func literal(query string, i int) (value []byte, cast string, end int) {
 	rest := query[i:]
 	switch {
 	case rest == "":
@@ -192,13 +167,13 @@ func literal(query string, i int) (value any, cast string, end int) {
 		if end = endOfQuoted(query, i); end < 0 {
 			return nil, "", -1
 		}
-		return strings.ReplaceAll(query[i+1:end-1], "''", "'"), "", end
+		return []byte(strings.ReplaceAll(query[i+1:end-1], "''", "'")), "", end
 	case strings.HasPrefix(rest, "NULL"):
 		return nil, "", i + len("NULL")
 	case strings.HasPrefix(rest, "TRUE"):
-		return "true", "", i + len("TRUE")
+		return []byte("true"), "", i + len("TRUE")
 	case strings.HasPrefix(rest, "FALSE"):
-		return "false", "", i + len("FALSE")
+		return []byte("false"), "", i + len("FALSE")
 	}
 	n := 0
 	for n < len(rest) && (rest[n] >= '0' && rest[n] <= '9' || n == 0 && rest[n] == '-') {
@@ -208,7 +183,7 @@ func literal(query string, i int) (value any, cast string, end int) {
 		return nil, "", -1
 	}
 	// A number that is beyond a column's type is no error when it is compared, as it is not without a placeholder.
-	return rest[:n], "::bigint", i + n
+	return []byte(rest[:n]), "::bigint", i + n
 }
 
 // endOfQuoted gives the index behind what begins at i with a quote, which is doubled inside; below 0 if it has no end.

@@ -31,13 +31,19 @@ type everything struct {
 
 func native(t *testing.T) *postgres.DB {
 	t.Helper()
-	db := open(t, empty(t))
-	_, err := db.NewRaw(`CREATE TABLE everything (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, small smallint,
+	return open(t, table(t))
+}
+
+// table gives the URL of a database with the table.
+func table(t *testing.T) string {
+	t.Helper()
+	at := empty(t)
+	_, err := open(t, at).NewRaw(`CREATE TABLE everything (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, small smallint,
 		big bigint, text text, bytes bytea, yes boolean, at timestamptz, words text[], people bigint[])`).Exec(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return db
+	return at
 }
 
 // Whatever is written comes back, and the statements that wrote and read it were prepared once for all values.
@@ -69,7 +75,7 @@ func TestArgumentsAreNative(t *testing.T) {
 			}
 		}
 		var texts []string
-		err := tx.NewRaw("SELECT statement FROM pg_prepared_statements").Scan(ctx, &texts)
+		err := tx.NewRaw("SELECT statement FROM pg_prepared_statements WHERE statement <> 'BEGIN'").Scan(ctx, &texts)
 		if len(texts) != 2 || !strings.Contains(strings.Join(texts, ""), "$9") {
 			t.Errorf("an INSERT and a SELECT for three rows are prepared as %q", texts)
 		}
@@ -108,7 +114,7 @@ func TestStatementsThatAreNotPrepared(t *testing.T) {
 				t.Errorf("%d rows, %v", n, err)
 			}
 		}
-		n, err := tx.NewSelect().TableExpr("pg_prepared_statements").Count(ctx)
+		n, err := tx.NewSelect().TableExpr("pg_prepared_statements").Where("statement <> 'BEGIN'").Count(ctx)
 		if n != 0 {
 			t.Errorf("%d statements are prepared", n)
 		}

@@ -33,6 +33,7 @@ type DB struct {
 	*bun.DB
 
 	pool     *pgxpool.Pool
+	hooks    []bun.QueryHook
 	appended chan struct{}
 }
 
@@ -51,12 +52,26 @@ func (db *DB) Appends() <-chan struct{} { return db.appended }
 type Conn struct {
 	bun.Conn
 
-	db *bun.DB
+	own  *DB
+	conn *conn
+}
+
+// Scan is Querier's.
+func (c *Conn) Scan(ctx context.Context, q Statement, dest ...any) error {
+	query, err := c.own.text(q)
+	if err != nil {
+		return err
+	}
+	r, err := newRows(c.own.DB, dest)
+	if err != nil {
+		return err
+	}
+	return c.conn.run(ctx, newCommand(query, r))
 }
 
 // Close ends the connection, and with it the session.
 func (c *Conn) Close() error {
-	if err := errors.Join(c.Conn.Close(), c.db.Close()); err != nil {
+	if err := errors.Join(c.Conn.Close(), c.own.DB.Close()); err != nil {
 		return fmt.Errorf("close a connection: %w", err)
 	}
 	return nil
@@ -65,11 +80,15 @@ func (c *Conn) Close() error {
 // Dedicated opens a connection of its own. Hooks do not see its statements.
 func (db *DB) Dedicated(ctx context.Context) (*Conn, error) {
 	own := bun.NewDB(sql.OpenDB(connector{stdlib.GetConnector(*db.pool.Config().ConnConfig)}), newDialect())
-	conn, err := own.Conn(ctx)
+	held, err := own.Conn(ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect: %w", err), own.Close())
 	}
-	return &Conn{Conn: conn, db: own}, nil
+	c, err := connOf(held)
+	if err != nil {
+		return nil, errors.Join(err, held.Close(), own.Close())
+	}
+	return &Conn{Conn: held, own: &DB{DB: own}, conn: c}, nil
 }
 
 // Close ends all connections, after those in use are given back.
@@ -136,5 +155,5 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 			}
 		}
 	}
-	return &DB{DB: db, pool: pool, appended: make(chan struct{}, 1)}, nil
+	return &DB{DB: db, pool: pool, hooks: hooks, appended: make(chan struct{}, 1)}, nil
 }

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/trackway/trackway/services/platform/cache"
@@ -38,7 +37,7 @@ type DB struct {
 
 // Tx runs change in a transaction, and with it appends the events and stores the answer. Errors of Postgres are
 // translated for the noun. The tags of the events are marked before the commit, and have new versions when Tx returns.
-func Tx(ctx context.Context, db *DB, noun string, change func(ctx context.Context, tx bun.Tx) (Change, error)) error {
+func Tx(ctx context.Context, db *DB, noun string, change func(ctx context.Context, tx postgres.Tx) (Change, error)) error {
 	if err := db.Cache.Ready(ctx); err != nil {
 		return postgres.Error(err, noun)
 	}
@@ -48,7 +47,7 @@ func Tx(ctx context.Context, db *DB, noun string, change func(ctx context.Contex
 		c      Change
 		marked bool // and so perhaps committed
 	)
-	err := db.RunInTx(ctx, &sql.TxOptions{}, func(ctx context.Context, tx bun.Tx) (err error) {
+	err := db.InTx(ctx, func(ctx context.Context, tx postgres.Tx) (err error) {
 		if err := idempotency.Begin(ctx, tx); err != nil {
 			return err
 		}
@@ -65,12 +64,12 @@ func Tx(ctx context.Context, db *DB, noun string, change func(ctx context.Contex
 			return err
 		}
 		tags = events.Tags(c.Events)
-		err = db.Cache.Mark(ctx, tx, mark, tags)
+		err = db.Cache.Mark(ctx, tx.Tx, mark, tags)
 		marked = err == nil
 		return err
 	})
 	// After a commit of which nobody knows whether it happened the mark stays: what is read now may be old in a moment.
-	if err == nil || !marked {
+	if err == nil || !marked || postgres.Uncommitted(err) {
 		db.Cache.Finish(ctx, mark, tags)
 	}
 	if err == nil && len(c.Events) > 0 {
@@ -107,7 +106,7 @@ func Unchanged(ctx context.Context, db *DB, noun string, answer proto.Message) e
 	if !idempotency.Keyed(ctx) {
 		return nil
 	}
-	return Tx(ctx, db, noun, func(context.Context, bun.Tx) (Change, error) { return Changed(answer), nil })
+	return Tx(ctx, db, noun, func(context.Context, postgres.Tx) (Change, error) { return Changed(answer), nil })
 }
 
 // ErrRaced says that an optimistic update found the row changed since it was read.
@@ -154,18 +153,11 @@ func Changed(answer proto.Message, happened ...events.Event) Change {
 	return Change{Answer: answer, Events: happened}
 }
 
-// Row runs an optimistic update or deletion of one row, whose WHERE names the version that was read. It is ErrRaced
-// when there is no such row any more.
-func Row(ctx context.Context, q interface {
-	Exec(ctx context.Context, dest ...any) (sql.Result, error)
-},
-) error {
-	res, err := q.Exec(ctx)
-	if err != nil {
-		return err
-	}
-	n, err := res.RowsAffected()
-	if err == nil && n == 0 {
+// Row runs an optimistic update or deletion of one row, whose WHERE names the version that was read, and reads what it
+// returns into the row. It is ErrRaced when there is no such row any more.
+func Row(ctx context.Context, db postgres.Querier, row any, q postgres.Statement) error {
+	err := db.Scan(ctx, q, row)
+	if errors.Is(err, sql.ErrNoRows) {
 		return ErrRaced
 	}
 	return err

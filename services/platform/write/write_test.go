@@ -6,7 +6,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/uptrace/bun"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -24,9 +23,18 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 func open(t *testing.T) *write.DB {
 	t.Helper()
-	url := pgtest.Open(t, "write", func(ctx context.Context, url string) error {
+	return openAt(t, database(t))
+}
+
+func database(t *testing.T) string {
+	t.Helper()
+	return pgtest.Open(t, "write", func(ctx context.Context, url string) error {
 		return postgres.Migrate(ctx, url, write.Migrations()...)
 	})
+}
+
+func openAt(t *testing.T, url string) *write.DB {
+	t.Helper()
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +68,7 @@ func put(t *testing.T, db *write.DB, value string, during func(context.Context) 
 			if !ok {
 				t.Fatalf("the request is a %T", req)
 			}
-			err := write.Tx(ctx, db, "thing", func(ctx context.Context, _ bun.Tx) (write.Change, error) {
+			err := write.Tx(ctx, db, "thing", func(ctx context.Context, _ postgres.Tx) (write.Change, error) {
 				return write.Changed(m, events.Event{Type: "thing.put", SubjectID: 1, Version: 1, Payload: m}), during(ctx)
 			})
 			return m, err
@@ -108,6 +116,27 @@ func TestAKeyWhoseFirstRequestRunsIsInProgress(t *testing.T) {
 		t.Errorf("the first request: %v", err)
 	}
 	count(t, db, "events", 1)
+}
+
+// The look for the key; BEGIN, the lock and the look under it; the event, the answer and COMMIT.
+func TestAWriteTakesThreeRoundTrips(t *testing.T) {
+	t.Parallel()
+	at, made := pgtest.Trips(t, database(t))
+	db := openAt(t, at)
+	var before int64
+	for range 3 { // the first one connects and prepares
+		before = made()
+		if _, _, err := put(t, db, "a", fine); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.NewRaw("DELETE FROM idempotency_keys").Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := made() - before; got != 4 { // one is that of DELETE
+		t.Errorf("got %d round trips, want 4", got)
+	}
+	count(t, db, "events", 3)
 }
 
 func TestAFailedWriteLeavesNothing(t *testing.T) {

@@ -67,7 +67,7 @@ func compare[T any](t *testing.T, db *postgres.DB, list page.List[T],
 ) {
 	t.Helper()
 	seen := &statements{}
-	db.AddQueryHook(seen) //nolint:staticcheck // not the copy that WithQueryHook makes: another one reads
+	db.AddQueryHook(seen)
 	query := func(req *request) (page.Page[T], string) {
 		t.Helper()
 		q, err := list.Query(req)
@@ -184,7 +184,7 @@ func (p *plan) looked() float64 {
 func Reads(t *testing.T, db *postgres.DB, index string, do func(ctx context.Context) error) {
 	t.Helper()
 	seen := &statements{}
-	db.AddQueryHook(seen) //nolint:staticcheck // not the copy that WithQueryHook makes: another one reads
+	db.AddQueryHook(seen)
 	if err := do(t.Context()); err != nil {
 		t.Fatal(err)
 	}
