@@ -166,10 +166,13 @@ func holdMembers(ctx context.Context, tx postgres.Tx, projectID int64) (userIDs 
 	return userIDs, err
 }
 
-// access gives the user's own roles, by project.
+// access gives the user's own roles, by project, and of the projects no more than decides on access.
 func (s store) access(ctx context.Context, userID int64) ([]*project, error) {
 	var projects []*project
-	err := s.db.Scan(ctx, s.visibleTo(userID).Model(&projects).Where("mine.role IS NOT NULL").OrderExpr("p.id"), &projects)
+	err := s.db.Scan(ctx, s.db.NewSelect().Model(&projects).
+		Column("id", "visibility", "archived_at", "require_if_match").ColumnExpr("mine.role").
+		Join("JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", postgres.Arg(userID)).
+		Where("p.deleted_at IS NULL").OrderExpr("p.id"), &projects)
 	return projects, postgres.Error(err, "project")
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -269,10 +270,7 @@ func (r *Relay) handle(ctx context.Context, c *run, records []Record) bool {
 
 // rest waits until there may be more events than those up to at.
 func (r *Relay) rest(ctx context.Context, conn postgres.Querier, c *run, at Position, last *Record) error {
-	held, err := bounded(ctx, func(ctx context.Context) (bool, error) {
-		return conn.NewSelect().TableExpr("events AS e").
-			Where("(e.xid, e.id) > (?::xid8, ?)", postgres.Arg(fmt.Sprint(at.XID)), postgres.Arg(at.ID)).Exists(ctx)
-	})
+	held, err := bounded(ctx, func(ctx context.Context) (bool, error) { return goesOn(ctx, conn, at) })
 	if err != nil {
 		return err
 	}
@@ -296,6 +294,19 @@ func (r *Relay) rest(ctx context.Context, conn postgres.Querier, c *run, at Posi
 		}
 	}
 	return nil
+}
+
+// goesOn reports whether there are events after the position, settled or not. It asks for the first of them, though any
+// one would do: for that Postgres may look through the table from its front, and it would be at the end.
+func goesOn(ctx context.Context, db postgres.Querier, at Position) (bool, error) {
+	var id int64
+	err := db.Scan(ctx, db.NewSelect().TableExpr("events AS e").ColumnExpr("e.id").
+		Where("(e.xid, e.id) > (?::xid8, ?)", postgres.Arg(strconv.FormatUint(at.XID, 10)), postgres.Arg(at.ID)).
+		OrderExpr("e.xid, e.id").Limit(1), &id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // await returns when the connection holds the consumer's lock.
@@ -412,6 +423,26 @@ func Sweep(ctx context.Context, db bun.IDB, keep time.Duration) (int64, error) {
 	return n, nil
 }
 
+// backlog is what a consumer has not had yet.
+type backlog struct {
+	Count int64
+	Age   float64 // of the oldest, in seconds
+}
+
+// backlogOf counts from the consumer's position on, in the order of the index.
+func backlogOf(ctx context.Context, db postgres.Querier, consumer string) (b backlog, err error) {
+	err = db.Scan(ctx, db.NewRaw(`
+		SELECT count(*) AS count, coalesce(extract(epoch FROM now() - min(occurred_at)), 0)::float8 AS age FROM (
+			SELECT e.occurred_at FROM events AS e
+			WHERE (e.xid, e.id) > (
+				coalesce((SELECT xid FROM event_positions WHERE consumer = ?0), '0'),
+				coalesce((SELECT id FROM event_positions WHERE consumer = ?0), 0))
+			ORDER BY e.xid, e.id
+			LIMIT ?1
+		) AS rest`, postgres.Arg(consumer), backlogMost), &b)
+	return b, err
+}
+
 // backlogMost is up to where what a consumer has not had yet is counted.
 const backlogMost = 10_000
 
@@ -420,7 +451,7 @@ const backlogMost = 10_000
 func (r *Relay) Observe(tracer trace.TracerProvider, p metric.MeterProvider) error {
 	r.tracer = tracer.Tracer(telemetry.Scope)
 	meter := p.Meter(telemetry.Scope)
-	backlog, err := meter.Int64ObservableGauge("trackway.events.outbox", metric.WithUnit("{event}"),
+	behind, err := meter.Int64ObservableGauge("trackway.events.outbox", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that a consumer has not had yet, counted up to 10000"))
 	if err != nil {
 		return fmt.Errorf("measure the relay: %w", err)
@@ -432,27 +463,16 @@ func (r *Relay) Observe(tracer trace.TracerProvider, p metric.MeterProvider) err
 	}
 	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		for _, c := range r.runs {
-			var now struct {
-				Count int64
-				Age   float64
-			}
-			_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) {
-				return struct{}{}, r.db.NewRaw(`
-					SELECT count(*) AS count, coalesce(extract(epoch FROM now() - min(occurred_at)), 0)::float8 AS age FROM (
-						SELECT e.occurred_at FROM events AS e LEFT JOIN event_positions AS p ON p.consumer = ?
-						WHERE (e.xid, e.id) > (coalesce(p.xid, '0'), coalesce(p.id, 0))
-						LIMIT ?
-					) AS rest`, c.Name, backlogMost).Scan(ctx, &now)
-			})
+			b, err := bounded(ctx, func(ctx context.Context) (backlog, error) { return backlogOf(ctx, r.db, c.Name) })
 			if err != nil {
 				return err
 			}
 			who := metric.WithAttributes(attribute.String("consumer", c.Name))
-			o.ObserveInt64(backlog, now.Count, who)
-			o.ObserveFloat64(lag, max(now.Age, 0), who)
+			o.ObserveInt64(behind, b.Count, who)
+			o.ObserveFloat64(lag, max(b.Age, 0), who)
 		}
 		return nil
-	}, backlog, lag)
+	}, behind, lag)
 	if err != nil {
 		return fmt.Errorf("measure the relay: %w", err)
 	}
