@@ -31,7 +31,7 @@ var errElse = errors.New("the query asks for more than messages and their relati
 // breadth executes a checked operation, or gives nothing when it is for gqlgen to answer.
 func (r *resolver) breadth(ctx context.Context, op *graphql.OperationContext) *graphql.Response {
 	x := &execution{resolver: r, op: op}
-	if op.Operation.Operation != ast.Query || !x.understands(op.Operation.SelectionSet) {
+	if op.Operation.Operation != ast.Query || !x.understands(ctx, op.Operation.SelectionSet) {
 		return nil
 	}
 	fields := graphql.CollectFields(op, op.Operation.SelectionSet, []string{"Query"})
@@ -62,19 +62,19 @@ type execution struct {
 
 // understands tells whether breadth can answer what is selected. It is asked before anything is resolved, so that nothing
 // is resolved twice.
-func (x *execution) understands(set ast.SelectionSet) bool {
+func (x *execution) understands(ctx context.Context, set ast.SelectionSet) bool {
 	for _, selection := range set {
 		switch s := selection.(type) {
 		case *ast.Field:
-			if !x.understandsField(s) || !x.understands(s.SelectionSet) {
+			if !x.understandsField(ctx, s) || !x.understands(ctx, s.SelectionSet) {
 				return false
 			}
 		case *ast.InlineFragment:
-			if !x.understands(s.SelectionSet) {
+			if !x.understands(ctx, s.SelectionSet) {
 				return false
 			}
 		case *ast.FragmentSpread:
-			if !x.understands(s.Definition.SelectionSet) {
+			if !x.understands(ctx, s.Definition.SelectionSet) {
 				return false
 			}
 		}
@@ -82,10 +82,10 @@ func (x *execution) understands(set ast.SelectionSet) bool {
 	return true
 }
 
-func (x *execution) understandsField(f *ast.Field) bool {
+func (x *execution) understandsField(ctx context.Context, f *ast.Field) bool {
 	typ := f.ObjectDefinition.Name
 	if _, ok := x.relations[typ+"."+f.Name]; ok {
-		_, err := newArguments(f, x.op.Variables)
+		_, err := newArguments(ctx, f, x.op.Variables)
 		return err == nil
 	}
 	if f.Name == "__typename" || typ == "PageInfo" || typ == "Node" || strings.HasSuffix(typ, "Edge") ||

@@ -25,7 +25,8 @@ func TestQueriesHaveOneAnswerHoweverTheyRun(t *testing.T) {
 	w := newWorld(t)
 	handlers := map[string]http.Handler{"breadth first": graph.New(w.config), "gqlgen": graph.NewDepthFirst(w.config)}
 	ask := func(how, query string) string {
-		body := fmt.Sprintf(`{"query":%q,"variables":{"yes":true,"no":false,"two":2,"by":[{"field":"ID","direction":"DESC"}]}}`, query)
+		body := fmt.Sprintf(`{"query":%q,"variables":{"yes":true,"no":false,"two":2,"by":[{"field":"ID","direction":"DESC"}],
+			"admin":"ADMIN","active":true,"task":{"statuses":["TODO"],"dueBefore":"2030-01-31","assigneeId":7,"search":"ä"},"author":"56"}}`, query)
 		r := httptest.NewRequestWithContext(auth.WithCaller(t.Context(), &auth.Caller{UserID: 1, Token: "token"}),
 			http.MethodPost, "/graphql", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
@@ -78,8 +79,10 @@ type querist struct {
 }
 
 func (q *querist) query() string {
-	vars := "query($yes: Boolean!, $no: Boolean!, $two: Int!, $by: [TaskOrder!]) { "
-	uses := "a: __typename @skip(if: $no) b: __typename @include(if: $yes) c: tasks(first: $two, orderBy: $by) { totalCount } "
+	vars := "query($yes: Boolean!, $no: Boolean!, $two: Int!, $by: [TaskOrder!], $admin: UserRole, $active: Boolean, $task: TaskFilter, $author: ID) { "
+	uses := "a: __typename @skip(if: $no) b: __typename @include(if: $yes) c: tasks(first: $two, orderBy: $by) { totalCount } " +
+		"d: users(first: 1, filter: {role: $admin, active: $active}) { totalCount } e: tasks(first: 1, filter: $task) { totalCount } " +
+		"f: comments(first: 1, filter: {authorId: $author}) { totalCount } "
 	root := []string{
 		"viewer", "projects", "tasks", "comments", "users", "project(id: 3)", "task(id: 112)", "comment(id: 205001)", "user(id: 4)",
 		"task(id: 999999)", `user(id: "nonsense")`, "tasks(projectId: 7, first: 3)", "users(after: \"x\")",
@@ -109,6 +112,19 @@ func (q *querist) arguments(f *ast.FieldDefinition) string {
 		args += ", orderBy: [{field: ID, direction: DESC}]"
 	case 2:
 		args += ", orderBy: {field: ID}"
+	}
+	if filter := f.Arguments.ForName("filter"); filter != nil && q.IntN(2) == 0 {
+		all := map[string][]string{
+			"UserFilter":    {"{search: \"Ada\", active: $active, role: $admin}", "{role: USER}", "null"},
+			"ProjectFilter": {"{visibility: PUBLIC, archived: false}", "{search: \"x\"}", "{deleted: true}"},
+			"MemberFilter":  {"{role: OWNER}", "{role: null}", "{}"},
+			"TaskFilter": {
+				"$task", "{statuses: TODO}", "{statuses: [TODO, DONE], labels: \"a\", topLevel: true, updatedSince: \"2026-01-02T03:04:05Z\"}",
+				"{unassigned: true, assigneeId: 3}", "{dueAfter: \"yesterday\"}", "{priorities: []}",
+			},
+			"CommentFilter": {"{authorId: $author}", "{deleted: true}", "{authorId: \"x\"}", "{authorId: \"VGFzazo3\"}"},
+		}[filter.Type.Name()]
+		args += ", filter: " + all[q.IntN(len(all))]
 	}
 	return "(" + args + ")"
 }
@@ -166,7 +182,7 @@ func TestANestedQueryAllocatesLittle(t *testing.T) { //nolint:paralleltest // it
 	w := newWorld(t)
 	h := graph.New(w.config)
 	ctx := auth.WithCaller(t.Context(), &auth.Caller{UserID: 1, Token: "token"})
-	const body = `{"query":"{ projects(first: 20) { nodes { name tasks(first: 10) { nodes { title status assignee { name } comments(first: 3) { nodes { body author { name } } } } } } } }"}`
+	const body = `{"query":"query($f: TaskFilter) { projects(first: 20, filter: {archived: false}) { nodes { name tasks(first: 10, filter: $f) { nodes { title status assignee { name } comments(first: 3) { nodes { body author { name } } } } } } } }","variables":{"f":{"statuses":["TODO"]}}}`
 	allocations := testing.AllocsPerRun(20, func() {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/graphql", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")

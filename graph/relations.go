@@ -6,6 +6,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"github.com/trackway/trackway/graph/generated"
 	"github.com/trackway/trackway/graph/relay"
 	"github.com/trackway/trackway/graph/scalar"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
@@ -39,16 +40,16 @@ func relations() map[string]relation {
 			return (&queryResolver{r}).Comment(ctx, value(a.id))
 		}),
 		"Query.users": connection(func(ctx context.Context, r *resolver, a *arguments) (*relay.UserConnection, error) {
-			return (&queryResolver{r}).Users(ctx, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&queryResolver{r}).Users(ctx, a.first, a.after, a.last, a.before, filter[generated.UserFilter](a), a.orderBy)
 		}),
 		"Query.projects": connection(func(ctx context.Context, r *resolver, a *arguments) (*relay.ProjectConnection, error) {
-			return (&queryResolver{r}).Projects(ctx, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&queryResolver{r}).Projects(ctx, a.first, a.after, a.last, a.before, filter[generated.ProjectFilter](a), a.orderBy)
 		}),
 		"Query.tasks": connection(func(ctx context.Context, r *resolver, a *arguments) (*relay.TaskConnection, error) {
-			return (&queryResolver{r}).Tasks(ctx, a.projectID, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&queryResolver{r}).Tasks(ctx, a.projectID, a.first, a.after, a.last, a.before, filter[generated.TaskFilter](a), a.orderBy)
 		}),
 		"Query.comments": connection(func(ctx context.Context, r *resolver, a *arguments) (*relay.CommentConnection, error) {
-			return (&queryResolver{r}).Comments(ctx, a.taskID, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&queryResolver{r}).Comments(ctx, a.taskID, a.first, a.after, a.last, a.before, filter[generated.CommentFilter](a), a.orderBy)
 		}),
 		"Project.owner":  referring(projectUsers(), users),
 		"Member.user":    referring(memberUsers(), users),
@@ -60,16 +61,16 @@ func relations() map[string]relation {
 		"Comment.author": referring(commentUsers(), users),
 		"Comment.task":   referring(commentTasks(), tasks),
 		"Project.members": connections(func(ctx context.Context, r *resolver, of *projectsv1.Project, a *arguments) (*relay.MemberConnection, error) {
-			return (&projectResolver{r}).Members(ctx, of, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&projectResolver{r}).Members(ctx, of, a.first, a.after, a.last, a.before, filter[generated.MemberFilter](a), a.orderBy)
 		}),
 		"Project.tasks": connections(func(ctx context.Context, r *resolver, of *projectsv1.Project, a *arguments) (*relay.TaskConnection, error) {
-			return (&projectResolver{r}).Tasks(ctx, of, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&projectResolver{r}).Tasks(ctx, of, a.first, a.after, a.last, a.before, filter[generated.TaskFilter](a), a.orderBy)
 		}),
 		"Task.subtasks": connections(func(ctx context.Context, r *resolver, of *tasksv1.Task, a *arguments) (*relay.TaskConnection, error) {
-			return (&taskResolver{r}).Subtasks(ctx, of, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&taskResolver{r}).Subtasks(ctx, of, a.first, a.after, a.last, a.before, filter[generated.TaskFilter](a), a.orderBy)
 		}),
 		"Task.comments": connections(func(ctx context.Context, r *resolver, of *tasksv1.Task, a *arguments) (*relay.CommentConnection, error) {
-			return (&taskResolver{r}).Comments(ctx, of, a.first, a.after, a.last, a.before, nil, a.orderBy)
+			return (&taskResolver{r}).Comments(ctx, of, a.first, a.after, a.last, a.before, filter[generated.CommentFilter](a), a.orderBy)
 		}),
 	}
 }
@@ -84,7 +85,7 @@ func nouns() []relay.Node {
 // single is a field of the query that is one object.
 func single[T relay.Node](call func(ctx context.Context, r *resolver, a *arguments) (T, error)) relation {
 	return func(ctx context.Context, x *execution, _ []relay.Node, f graphql.CollectedField) (column, error) {
-		a, err := newArguments(f.Field, x.op.Variables)
+		a, err := newArguments(ctx, f.Field, x.op.Variables)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +100,7 @@ func single[T relay.Node](call func(ctx context.Context, r *resolver, a *argumen
 // connection is a field of the query that is a page of a list.
 func connection[T relay.Node](call func(ctx context.Context, r *resolver, a *arguments) (*relay.Connection[T], error)) relation {
 	return func(ctx context.Context, x *execution, _ []relay.Node, f graphql.CollectedField) (column, error) {
-		a, err := newArguments(f.Field, x.op.Variables)
+		a, err := newArguments(ctx, f.Field, x.op.Variables)
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +156,7 @@ func (x *execution) refer(ctx context.Context, f graphql.CollectedField, found [
 // connections is a field that is a page of a list of each object's own.
 func connections[P, T relay.Node](call func(ctx context.Context, r *resolver, of P, a *arguments) (*relay.Connection[T], error)) relation {
 	return func(ctx context.Context, x *execution, objects []relay.Node, f graphql.CollectedField) (column, error) {
-		a, err := newArguments(f.Field, x.op.Variables)
+		a, err := newArguments(ctx, f.Field, x.op.Variables)
 		if err != nil {
 			return nil, err
 		}
@@ -182,16 +183,23 @@ func connections[P, T relay.Node](call func(ctx context.Context, r *resolver, of
 	}
 }
 
-// arguments are those that breadth knows. Filters are not among them: gqlgen alone reads input objects.
+// arguments are those that breadth knows.
 type arguments struct {
 	first, last       *int
 	after, before     *string
 	orderBy           []*relay.Order
 	id                *relay.ID
 	projectID, taskID *relay.ID
+	filter            any // a pointer to one of package generated
 }
 
-func newArguments(f *ast.Field, variables map[string]any) (*arguments, error) {
+// filter is the argument of that name, or nil.
+func filter[T any](a *arguments) *T {
+	f, _ := a.filter.(*T)
+	return f
+}
+
+func newArguments(ctx context.Context, f *ast.Field, variables map[string]any) (*arguments, error) {
 	a := &arguments{}
 	for name, v := range f.ArgumentMap(variables) {
 		if v == nil {
@@ -215,6 +223,8 @@ func newArguments(f *ast.Field, variables map[string]any) (*arguments, error) {
 			a.projectID, err = identifier(v)
 		case "taskId":
 			a.taskID, err = identifier(v)
+		case "filter":
+			a.filter, err = generated.ReadFilter(ctx, f.Definition.Arguments.ForName(name).Type.Name(), v)
 		default:
 			err = errElse
 		}
