@@ -48,11 +48,12 @@ func TestEveryGraphQLAnswerFitsTheSchema(t *testing.T) {
 	deadline := time.Now().Add(graphTime)
 	g.everything()
 	for round := 0; time.Now().Before(deadline); round++ {
-		if round%20 == 0 {
+		if round%20 == 0 || g.turnedAway {
+			g.turnedAway = false
 			g.comeBack()
 			g.furnish()
 		}
-		switch who := pick(g.Rand, g.callers); g.IntN(8) {
+		switch who := g.somebody(); g.IntN(8) {
 		case 0:
 			g.nonsense(who)
 		case 1, 2:
@@ -64,7 +65,10 @@ func TestEveryGraphQLAnswerFitsTheSchema(t *testing.T) {
 	if missing := g.missing(); len(missing) > 0 {
 		t.Errorf("no answer had these fields: %q", missing)
 	}
-	t.Logf("%d requests; %d fields; codes %v", g.sent, len(g.reached), g.codes)
+	t.Logf("%d requests, %d without a token, %d with one that had ended; %d fields; codes %v", g.sent, g.nameless, g.ended, len(g.reached), g.codes)
+	if 10*g.nameless > g.sent {
+		t.Errorf("%d of %d requests had no token: there is little that they can find", g.nameless, g.sent)
+	}
 	for _, signature := range slices.Sorted(maps.Keys(g.findings)) {
 		t.Errorf("%s", g.findings[signature])
 	}
@@ -77,6 +81,17 @@ type graphFuzzer struct {
 	schema  *ast.Schema
 	reached map[string]bool // fields that an answer had, as Type.field
 	codes   map[string]int  // of errors; OK is an answer without any
+
+	nameless, ended int  // requests without a token, and with one of a session that had ended
+	turnedAway      bool // for that
+}
+
+// somebody is who asks next: now and then nobody.
+func (g *graphFuzzer) somebody() *fuzzCaller {
+	if g.IntN(20) == 0 {
+		return g.callers[0]
+	}
+	return pick(g.Rand, g.callers[1:])
 }
 
 // everything asks for all that each field of the root can give, until it was given once. Mutations come first, as they make
@@ -286,6 +301,13 @@ func (g *graphFuzzer) post(who *fuzzCaller, body []byte, get bool) (status int, 
 		return 0, nil, nil
 	}
 	g.sent++
+	switch {
+	case who.token == "":
+		g.nameless++
+	case res.StatusCode == http.StatusUnauthorized:
+		g.ended++
+		g.turnedAway = true
+	}
 	sent := fmt.Sprintf("%s as %s\n%.3000q\ngot %s %.1500q", method, who.name, body, res.Status, text)
 	if found := leak.Find(text); found != nil {
 		g.wrong(fmt.Sprintf("the answer says %q", found), sent)
