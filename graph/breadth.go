@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,15 +41,33 @@ func (r *resolver) breadth(ctx context.Context, op *graphql.OperationContext) *g
 	if err != nil {
 		return nil
 	}
-	out := &output{b: make([]byte, 0, firstOutput)}
+	out := r.outputs.get()
+	defer r.outputs.put(out)
 	if query.write(out, 0); out.failed {
 		return nil
 	}
-	return &graphql.Response{Data: out.b, Errors: x.errors}
+	return &graphql.Response{Data: bytes.Clone(out.b), Errors: x.errors}
 }
 
-// firstOutput is room for most answers, in bytes.
-const firstOutput = 4 << 10
+// maxOutput is how much room of an answer is kept for others.
+const maxOutput = 1 << 20
+
+// outputs are kept for answers to come: one that grows is copied again and again.
+type outputs struct{ pool sync.Pool }
+
+func (p *outputs) get() *output {
+	if out, ok := p.pool.Get().(*output); ok {
+		return out
+	}
+	return &output{}
+}
+
+func (p *outputs) put(out *output) {
+	if cap(out.b) <= maxOutput {
+		out.b, out.failed = out.b[:0], false
+		p.pool.Put(out)
+	}
+}
 
 // execution is one operation that runs breadth first.
 type execution struct {

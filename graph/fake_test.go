@@ -280,7 +280,9 @@ func page[T any](req *pagev1.PageRequest, n int64, thing func(i int64) T) ([]T, 
 	var things []T
 	for i := first; i <= last; i++ {
 		things = append(things, thing(i))
-		info.Cursors = append(info.Cursors, strconv.FormatInt(i, 10))
+		if !req.GetNoCursors() && (!req.GetEndsOnly() || i == first || i == last) {
+			info.Cursors = append(info.Cursors, strconv.FormatInt(i, 10))
+		}
 	}
 	return things, info, nil
 }

@@ -89,6 +89,7 @@ type server struct {
 	readers chan struct{}
 	streams *streams
 	packer  *cache.Packer
+	outputs outputs
 }
 
 // Face is the handler of /graphql, and of StreamPath below it.

@@ -30,8 +30,14 @@ func pageRequest(ctx context.Context, first *int, after *string, last *int, befo
 		terms = append(terms, term)
 	}
 	req.OrderBy = strings.Join(terms, ",")
-	req.Count = slices.ContainsFunc(graphql.CollectFieldsCtx(ctx, []string{graphql.GetFieldContext(ctx).Field.Definition.Type.Name()}),
-		func(f graphql.CollectedField) bool { return f.Name == "totalCount" })
+	// A cursor costs the service and us. Who asks for none of an item asks for none.
+	var edges, info, total bool
+	for _, f := range graphql.CollectFieldsCtx(ctx, []string{graphql.GetFieldContext(ctx).Field.Definition.Type.Name()}) {
+		total = total || f.Name == "totalCount"
+		edges = edges || f.Name == "edges"
+		info = info || f.Name == "pageInfo"
+	}
+	req.Count, req.EndsOnly, req.NoCursors = total, info && !edges, !info && !edges
 	return req
 }
 

@@ -50,9 +50,11 @@ func put[T relay.Node](l *loads, place string, objects ...T) {
 	if l.found == nil {
 		l.found = make(map[string][]relay.Node)
 	}
+	all := slices.Grow(l.found[place], len(objects))
 	for _, o := range objects {
-		l.found[place] = append(l.found[place], o)
+		all = append(all, o)
 	}
+	l.found[place] = all
 }
 
 // together gives what load gives for the parent and its siblings, the objects that stand at the same place; load runs
@@ -94,8 +96,9 @@ func together[P relay.Node, R any](
 
 // siblings gives the parent and the found objects of its type, each once.
 func siblings[P relay.Node](found []relay.Node, parent P) (all []P, ids map[int64]bool) {
-	ids = make(map[int64]bool, len(found)+1)
-	for _, o := range append([]relay.Node{parent}, found...) {
+	all, ids = make([]P, 0, len(found)+1), make(map[int64]bool, len(found)+1)
+	all, ids[parent.GetId()] = append(all, parent), true
+	for _, o := range found {
 		if p, ok := o.(P); ok && !ids[p.GetId()] {
 			ids[p.GetId()] = true
 			all = append(all, p)
@@ -115,18 +118,19 @@ type rows[T relay.Node] struct {
 // maxBatch is how many ids a BatchGet takes.
 const maxBatch = 1000
 
-// load fetches those of the rows that are not there yet.
+// load fetches those of the rows that are not there yet. It sorts the ids.
 func (r *rows[T]) load(ctx context.Context, ids []int64) error {
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	r.mu.Lock()
-	var missing []int64
+	missing := make([]int64, 0, len(ids))
 	for _, id := range ids {
 		if _, ok := r.loaded[id]; !ok && id != 0 {
 			missing = append(missing, id)
 		}
 	}
 	r.mu.Unlock()
-	slices.Sort(missing)
-	for batch := range slices.Chunk(slices.Compact(missing), maxBatch) {
+	for batch := range slices.Chunk(missing, maxBatch) {
 		fetched, err := r.fetch(ctx, batch)
 		if err != nil {
 			return err
@@ -156,6 +160,21 @@ func (r *rows[T]) get(id int64) (T, bool) {
 	return row, ok
 }
 
+// those gives the loaded rows with the ids, each once. It sorts the ids.
+func (r *rows[T]) those(ids []int64) []T {
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]T, 0, len(ids))
+	for _, id := range ids {
+		if row, ok := r.loaded[id]; ok {
+			all = append(all, row)
+		}
+	}
+	return all
+}
+
 // references are the fields of an object that each hold the id of a row of one noun, or zero, by their GraphQL names.
 type references[P relay.Node] map[string]func(P) int64
 
@@ -171,25 +190,17 @@ func refer[P, T relay.Node](ctx context.Context, l *loads, to *rows[T], parent P
 	from := place(f.Parent)
 	what := from + "." + f.Object + " refers to " + string(none.ProtoReflect().Descriptor().FullName())
 	_, err := together(ctx, l, what, parent, func(ctx context.Context, parents []P) (struct{}, error) {
-		var ids []int64
 		selected := beside(ctx, f)
+		all := make([]int64, 0, len(parents)*len(selected))
 		for _, s := range selected {
-			if id, ok := refs[s.Name]; ok {
-				for _, p := range parents {
-					ids = append(ids, id(p))
-				}
-			}
+			all = referred(all, parents, refs[s.Name])
 		}
-		if err := to.load(ctx, ids); err != nil {
+		if err := to.load(ctx, all); err != nil {
 			return struct{}{}, err
 		}
 		for _, s := range selected {
-			if id, ok := refs[s.Name]; ok {
-				for _, p := range parents {
-					if row, ok := to.get(id(p)); ok {
-						put(l, from+"."+s.Alias, row)
-					}
-				}
+			if refs[s.Name] != nil {
+				put(l, from+"."+s.Alias, to.those(referred(all[:0], parents, refs[s.Name]))...)
 			}
 		}
 		return struct{}{}, nil
@@ -199,6 +210,16 @@ func refer[P, T relay.Node](ctx context.Context, l *loads, to *rows[T], parent P
 	}
 	row, _ := to.get(id)
 	return row, nil
+}
+
+// referred adds the ids that the parents' field holds, if it is one that holds ids.
+func referred[P relay.Node](ids []int64, parents []P, id func(P) int64) []int64 {
+	if id != nil {
+		for _, p := range parents {
+			ids = append(ids, id(p))
+		}
+	}
+	return ids
 }
 
 // beside gives the fields that are selected of the object which f belongs to, f among them.

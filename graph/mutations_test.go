@@ -21,7 +21,7 @@ func TestWhatIsAskedReachesTheService(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	five, six := int64(5), int64(6)
-	trash := &pagev1.PageRequest{Size: 20, OrderBy: "-deleted_at"}
+	trash := &pagev1.PageRequest{Size: 20, OrderBy: "-deleted_at", NoCursors: true}
 	for _, tt := range []struct {
 		query string
 		want  proto.Message
@@ -88,7 +88,7 @@ func TestWhatIsAskedReachesTheService(t *testing.T) {
 		{
 			`{ tasks(filter: {search: "a"}, orderBy: {field: RELEVANCE, direction: DESC}) { nodes { id } } }`,
 			&tasksv1.ListTasksRequest{
-				Page: &pagev1.PageRequest{Size: 20, OrderBy: "-relevance"}, Filter: &tasksv1.TaskFilter{Search: "a"},
+				Page: &pagev1.PageRequest{Size: 20, OrderBy: "-relevance", NoCursors: true}, Filter: &tasksv1.TaskFilter{Search: "a"},
 			},
 		},
 		{`mutation { logout(input: {}) { userErrors { code } } }`, &usersv1.LogoutRequest{}},

@@ -21,7 +21,7 @@ type Connection[T any] struct {
 	PageInfo   *PageInfo
 	TotalCount *int64
 
-	cursors []string
+	cursors []string // one for each node, if edges are wanted
 }
 
 // Edge is an item of a page with its place in the list.
@@ -91,7 +91,7 @@ type Position interface {
 	GetHasPrevious() bool
 }
 
-// Connect makes a connection of a page that a service gave, with one cursor for each node.
+// Connect makes a connection of a page that a service gave.
 func Connect[T any](nodes []T, at Position, total *int64) *Connection[T] {
 	if nodes == nil {
 		nodes = []T{} // an empty list, not null

@@ -208,7 +208,7 @@ func TestWritesBecomeRequests(t *testing.T) {
 			"GET", "/api/tasks/?project=2&status=todo,done&status=cancelled&completed=false&assignee=me&creator=9&label=a&label=b,c" +
 				"&priority=high&due_before=2026-12-31&updated_since=2026-01-31T09:30:00%2B01:00&parent=none&search=" +
 				"&ordering=-due_date,id&limit=10&cursor=b.WyJ4Il0&count=true", "",
-			parse(t, &tasksv1.ListTasksRequest{}, `{"projectId":2,"page":{"size":10,"before":"WyJ4Il0","backward":true,
+			parse(t, &tasksv1.ListTasksRequest{}, `{"projectId":2,"page":{"endsOnly":true,"size":10,"before":"WyJ4Il0","backward":true,
 				"orderBy":"-due_date,id","count":true},"filter":{"statuses":["STATUS_TODO","STATUS_DONE","STATUS_CANCELLED"],
 				"completed":false,"assigneeId":7,"creatorId":9,"labels":["a","b,c"],"priorities":["PRIORITY_HIGH"],
 				"dueBefore":"2026-12-31","updatedSince":"2026-01-31T08:30:00Z","parentId":0}}`),
@@ -225,16 +225,16 @@ func TestWritesBecomeRequests(t *testing.T) {
 		{"POST", "/api/tasks/1/restore/", "", parse(t, &tasksv1.RestoreTaskRequest{}, `{"id":1}`)},
 		{
 			"GET", "/api/comments/?trash=true&ordering=-deleted_at", "",
-			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"size":50,"orderBy":"-deleted_at"},"deleted":true}`),
+			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"endsOnly":true,"size":50,"orderBy":"-deleted_at"},"deleted":true}`),
 		},
 		{
 			"GET", "/api/projects/?role=owner&archived=true&visibility=public&search=moon", "",
-			parse(t, &projectsv1.ListProjectsRequest{}, `{"page":{"size":50},"role":"ROLE_OWNER","archived":true,
+			parse(t, &projectsv1.ListProjectsRequest{}, `{"page":{"endsOnly":true,"size":50},"role":"ROLE_OWNER","archived":true,
 				"visibility":"VISIBILITY_PUBLIC","search":"moon"}`),
 		},
 		{
 			"GET", "/api/tasks/4/comments/?author=3", "",
-			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"size":50},"taskId":4,"authorId":3}`),
+			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"endsOnly":true,"size":50},"taskId":4,"authorId":3}`),
 		},
 	}
 	w.fake.took()

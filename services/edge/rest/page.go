@@ -37,7 +37,7 @@ func (l *Listing) Resolve(ctx huma.Context) []error {
 
 // request asks a service for the page.
 func (l *Listing) request(ordering []string) *pagev1.PageRequest {
-	req := &pagev1.PageRequest{Size: int32(l.Limit), OrderBy: strings.Join(ordering, ","), Count: l.Count}
+	req := &pagev1.PageRequest{Size: int32(l.Limit), OrderBy: strings.Join(ordering, ","), Count: l.Count, EndsOnly: true}
 	if cursor, ok := strings.CutPrefix(l.Cursor, beforeCursor); ok {
 		req.Before, req.Backward = cursor, true
 	} else {

@@ -30,12 +30,14 @@ type Request interface {
 	GetBackward() bool
 	GetOrderBy() string
 	GetCount() bool
+	GetEndsOnly() bool
+	GetNoCursors() bool
 }
 
 // Page is one page of a list, in the list's order.
 type Page[T any] struct {
 	Rows        []T
-	Cursors     []string // one for each row
+	Cursors     []string // one for each row, or for the first and the last, or none
 	HasNext     bool
 	HasPrevious bool
 	Total       *int64 // rows of the whole list, when it was asked for
@@ -63,6 +65,8 @@ type Query[T any] struct {
 	size          int
 	backward      bool
 	count         bool
+	endsOnly      bool
+	noCursors     bool
 }
 
 type term[T any] struct {
@@ -73,7 +77,10 @@ type term[T any] struct {
 
 // Query checks the request. What is wrong with it is an Invalid error that names the field, such as "order_by".
 func (l List[T]) Query(req Request) (*Query[T], error) {
-	q := &Query[T]{size: int(req.GetSize()), backward: req.GetBackward(), count: req.GetCount()}
+	q := &Query[T]{
+		size: int(req.GetSize()), backward: req.GetBackward(), count: req.GetCount(),
+		endsOnly: req.GetEndsOnly(), noCursors: req.GetNoCursors(),
+	}
 	if q.size == 0 {
 		q.size = DefaultSize
 	}
@@ -319,6 +326,12 @@ func (q *Query[T]) Cut(rows []T) Page[T] {
 	p := Page[T]{Rows: rows, HasNext: q.before != nil || more && !q.backward, HasPrevious: q.after != nil || more && q.backward}
 	if q.backward {
 		slices.Reverse(rows)
+	}
+	if q.noCursors {
+		return p
+	}
+	if q.endsOnly && len(rows) > 2 { //nolint:mnd // both ends
+		rows = []T{rows[0], rows[len(rows)-1]}
 	}
 	p.Cursors = make([]string, len(rows))
 	for i, r := range rows {

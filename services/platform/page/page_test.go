@@ -102,6 +102,8 @@ type request struct {
 	Backward      bool
 	OrderBy       string
 	Count         bool
+	EndsOnly      bool
+	NoCursors     bool
 }
 
 func (r request) GetSize() int32     { return r.Size }
@@ -110,6 +112,8 @@ func (r request) GetBefore() string  { return r.Before }
 func (r request) GetBackward() bool  { return r.Backward }
 func (r request) GetOrderBy() string { return r.OrderBy }
 func (r request) GetCount() bool     { return r.Count }
+func (r request) GetEndsOnly() bool  { return r.EndsOnly }
+func (r request) GetNoCursors() bool { return r.NoCursors }
 
 func read(t *testing.T, db *postgres.DB, req request) page.Page[*thing] {
 	t.Helper()
@@ -271,6 +275,29 @@ func TestARowThatNobodyListedHasItsCursor(t *testing.T) {
 	got := []string{page.ByID(1), page.ByID(1 << 60)}
 	if diff := cmp.Diff(got, read(t, db, request{Size: 9}).Cursors); diff != "" {
 		t.Errorf("(-got +want):\n%s", diff)
+	}
+}
+
+// Who wants the cursors of a page's ends only gets those that the ends have.
+func TestAPageHasTheCursorsOfItsEnds(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	rows := []*thing{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}
+	if _, err := db.NewInsert().Model(&rows).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for size := range int32(5) {
+		for _, backward := range []bool{false, true} {
+			whole := read(t, db, request{Size: size + 1, Backward: backward})
+			ends := read(t, db, request{Size: size + 1, Backward: backward, EndsOnly: true})
+			want := slices.Compact([]string{whole.Cursors[0], whole.Cursors[size]})
+			if diff := cmp.Diff(ends.Cursors, want); diff != "" || len(ends.Rows) != int(size)+1 {
+				t.Errorf("of %d rows (-got +want):\n%s", len(ends.Rows), diff)
+			}
+			if none := read(t, db, request{Size: size + 1, Backward: backward, NoCursors: true}); len(none.Cursors) > 0 || len(none.Rows) != int(size)+1 {
+				t.Errorf("got the cursors %q of %d rows, want none", none.Cursors, len(none.Rows))
+			}
+		}
 	}
 }
 

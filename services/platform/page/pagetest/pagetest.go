@@ -123,6 +123,12 @@ func (r *request) GetOrderBy() string { return r.OrderBy }
 // GetCount is whether to count: no.
 func (*request) GetCount() bool { return false }
 
+// GetEndsOnly is whether most cursors are left out: no.
+func (*request) GetEndsOnly() bool { return false }
+
+// GetNoCursors is whether all are left out: no.
+func (*request) GetNoCursors() bool { return false }
+
 // statements keeps the last statement, with its arguments.
 type statements struct{ last string }
 

@@ -39,7 +39,11 @@ type PageRequest struct {
 	// Empty means the list's own order.
 	OrderBy string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Fills PageInfo.total_count, at the price of counting.
-	Count         bool `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	Count bool `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	// Leaves out of PageInfo.cursors all but those of the first and the last item: one of each item costs a part of a page.
+	EndsOnly bool `protobuf:"varint,7,opt,name=ends_only,json=endsOnly,proto3" json:"ends_only,omitempty"`
+	// Leaves them all out.
+	NoCursors     bool `protobuf:"varint,8,opt,name=no_cursors,json=noCursors,proto3" json:"no_cursors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -116,10 +120,25 @@ func (x *PageRequest) GetCount() bool {
 	return false
 }
 
+func (x *PageRequest) GetEndsOnly() bool {
+	if x != nil {
+		return x.EndsOnly
+	}
+	return false
+}
+
+func (x *PageRequest) GetNoCursors() bool {
+	if x != nil {
+		return x.NoCursors
+	}
+	return false
+}
+
 // PageInfo says where a page lies in its list.
 type PageInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One cursor for each item of the page, in the same order. A cursor belongs to the order it was made for.
+	// One cursor for each item of the page, in the same order, or those of its ends, or none. A cursor belongs to the order it was
+	// made for.
 	Cursors []string `protobuf:"bytes,1,rep,name=cursors,proto3" json:"cursors,omitempty"`
 	// Whether an item follows the page.
 	HasNext bool `protobuf:"varint,2,opt,name=has_next,json=hasNext,proto3" json:"has_next,omitempty"`
@@ -193,14 +212,17 @@ var File_page_v1_page_proto protoreflect.FileDescriptor
 
 const file_page_v1_page_proto_rawDesc = "" +
 	"\n" +
-	"\x12page/v1/page.proto\x12\apage.v1\"\x9c\x01\n" +
+	"\x12page/v1/page.proto\x12\apage.v1\"\xd8\x01\n" +
 	"\vPageRequest\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x05R\x04size\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x12\x16\n" +
 	"\x06before\x18\x03 \x01(\tR\x06before\x12\x1a\n" +
 	"\bbackward\x18\x04 \x01(\bR\bbackward\x12\x19\n" +
 	"\border_by\x18\x05 \x01(\tR\aorderBy\x12\x14\n" +
-	"\x05count\x18\x06 \x01(\bR\x05count\"\x98\x01\n" +
+	"\x05count\x18\x06 \x01(\bR\x05count\x12\x1b\n" +
+	"\tends_only\x18\a \x01(\bR\bendsOnly\x12\x1d\n" +
+	"\n" +
+	"no_cursors\x18\b \x01(\bR\tnoCursors\"\x98\x01\n" +
 	"\bPageInfo\x12\x18\n" +
 	"\acursors\x18\x01 \x03(\tR\acursors\x12\x19\n" +
 	"\bhas_next\x18\x02 \x01(\bR\ahasNext\x12!\n" +
