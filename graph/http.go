@@ -194,7 +194,7 @@ func (s *server) send(ctx context.Context, w http.ResponseWriter, media string, 
 	h.Add("Vary", "Accept")
 	h.Set("Cache-Control", "no-store") // answers are for one caller
 	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil { //nolint:gosec // JSON, sent as such and with nosniff
+	if _, err := w.Write(body); err != nil {
 		s.cfg.Log.DebugContext(ctx, "client has gone", "error", err)
 	}
 }

@@ -148,7 +148,7 @@ func (c *cached) send(w http.ResponseWriter, r *http.Request, q *reading, answer
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) //nolint:gosec // JSON, sent as such and with nosniff; a client that has gone need not be told
+	_, _ = w.Write(body) // a client that has gone need not be told
 }
 
 // recorded is an answer of next, held back.

@@ -91,7 +91,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, op *huma.Operation, er
 	h.Set("Content-Type", problemType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) //nolint:gosec // JSON, sent as such and with nosniff; a client that has gone need not be told
+	_, _ = w.Write(body) // a client that has gone need not be told
 }
 
 // invalid is what is wrong with the input, where we know exactly in which part of it.
