@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -351,8 +350,9 @@ func (e *ending) Rollback() error {
 	return c.run(ctx, command{text: "ROLLBACK", rows: nothing()})
 }
 
-// Uncommitted reports whether a transaction that failed with the error has surely not been committed.
+// Uncommitted reports whether a transaction that failed with the error has surely not been committed: Postgres has said
+// so, or nothing was sent. One whose connection broke with the COMMIT may have been.
 func Uncommitted(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Severity == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, sql.ErrTxDone)
+	return errors.As(err, &pg) && pg.Severity == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err)
 }
