@@ -42,10 +42,11 @@ func (s store) getByEmail(ctx context.Context, email string) (*user, error) {
 	return u, postgres.Error(err, "user")
 }
 
-// batchGet gives the users among the ids that exist.
+// batchGet gives the users among the ids that exist, without what signs them in.
 func (s store) batchGet(ctx context.Context, ids []int64) ([]*user, error) {
 	var users []*user
-	err := s.db.Scan(ctx, s.live().Model(&users).Where("u.id = ANY(?)", postgres.ArrayArg(ids)), &users)
+	err := s.db.Scan(ctx, s.live().Model(&users).ExcludeColumn("password_hash", "proved_email").
+		Where("u.id = ANY(?)", postgres.ArrayArg(ids)), &users)
 	return users, postgres.Error(err, "user")
 }
 
