@@ -10,6 +10,11 @@ rm -rf ./*.part
 mkdir "$name.part"
 for secret in /run/secrets/databases/*; do
   service=$(basename "$secret")
+  # Just installed, Postgres starts at the same time, and an operator makes the databases after it.
+  for _ in $(seq 60); do
+    ! psql -X -q -d "$(cat "$secret/url")" -c '' 2>/dev/null || break
+    sleep 2
+  done
   pg_dump --dbname="$(cat "$secret/url")" --format=custom --compress=6 --file="$name.part/$service.dump"
   pg_restore --list "$name.part/$service.dump" >/dev/null # can it be read?
 done

@@ -16,7 +16,7 @@ for secret in /run/secrets/databases/*; do
   url=$(cat "$secret/url")
   # What a dump does not know, such as a table of a newer version, must not stay. The owner of the database may make
   # the schema anew.
-  { echo 'DROP SCHEMA public CASCADE; CREATE SCHEMA public;'
+  { echo 'SET client_min_messages = warning; DROP SCHEMA public CASCADE; CREATE SCHEMA public;'
     pg_restore --file=- --no-owner --no-privileges "$name/$service.dump" | grep -a -v -x -e 'CREATE SCHEMA public;'; } |
     psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d "$url" >/dev/null
   # Events are read in the order of their transactions, and only below those in flight. Where the dump is of another
