@@ -292,7 +292,7 @@ func now() *timestamppb.Timestamp { return timestamppb.New(epoch) }
 func user(id int64) *usersv1.User {
 	return &usersv1.User{
 		Id: id, Version: 1, CreatedAt: now(), UpdatedAt: now(), Name: fmt.Sprint("user ", id),
-		Role: usersv1.Role_ROLE_USER, Active: true,
+		Role: usersv1.Role_ROLE_USER, Active: true, Email: new(fmt.Sprint(id, "@example.org")),
 	}
 }
 
@@ -323,7 +323,11 @@ func (w *world) BatchGetUsers(_ context.Context, req *usersv1.BatchGetUsersReque
 	res := &usersv1.BatchGetUsersResponse{}
 	for _, id := range req.GetIds() {
 		if id != deletedUser && id < 1000 {
-			res.Users = append(res.Users, user(id))
+			u := user(id)
+			if req.GetWithoutEmail() {
+				u.Email = nil
+			}
+			res.Users = append(res.Users, u)
 		}
 	}
 	return res, nil

@@ -21,6 +21,7 @@ import (
 	pageapi "github.com/trackway/trackway/services/platform/page"
 	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
 var epoch = time.Date(2026, 7, 1, 9, 30, 0, 0, time.UTC)
@@ -134,6 +135,27 @@ func TestANestedQueryCallsOnceALevel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Users are asked for without their e-mail addresses, and so as they are for everybody, unless an operation wants those.
+func TestAddressesAreAskedForOnlyWhenTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for query, want := range map[string]bool{
+		"{ task(id: 101) { assignee { name } creator { id active } } }":                                               false,
+		"{ task(id: 101) { assignee { name } creator { email } } }":                                                   true,
+		"{ task(id: 101) { assignee { address: email } } }":                                                           true,
+		"{ viewer { ...F } } fragment F on User { email }":                                                            true,
+		`{ node(id: "VXNlcjoz") { ... on User { ... { email } } } }`:                                                  true,
+		`{ node(id: "VXNlcjoz") { ... on User { name } } }`:                                                           false,
+		"mutation { updateTask(input: {id: 101, title: \"t\"}) { task { assignee { email } } userErrors { code } } }": true,
+	} {
+		r := w.ask(t, query, nil)
+		req, _ := w.request().(*usersv1.BatchGetUsersRequest)
+		if req == nil || req.GetWithoutEmail() == want || strings.Contains(r.Text, "@example.org") != want || len(r.Errors) > 0 {
+			t.Errorf("%s: got %s, asked %v, want addresses: %t", query, r.Text, req, want)
+		}
 	}
 }
 

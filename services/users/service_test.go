@@ -231,6 +231,15 @@ func TestTheEmailIsForTheUserItselfAndAdmins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		plain, err := w.BatchGetUsers(ctx, &usersv1.BatchGetUsersRequest{Ids: []int64{w.admin.GetId(), ada.GetId(), bob.GetId()}, WithoutEmail: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range plain.GetUsers() {
+			if u.Email != nil || u.GetName() == "" {
+				t.Errorf("without addresses got %v", u)
+			}
+		}
 		var single []*usersv1.User
 		for _, u := range list.GetUsers() {
 			got, err := w.GetUser(ctx, &usersv1.GetUserRequest{Id: u.GetId()})

@@ -59,13 +59,13 @@ func TestPeopleAreRememberedUntilTheyChange(t *testing.T) {
 
 	// Each query is another one, so that no whole answer is in the cache.
 	asked := 0
-	owner := func() (answer string, calledFor int) {
+	ask := func(as context.Context, fields string) (answer string, calledFor int) {
 		asked++
 		calls.mu.Lock()
 		calls.made = nil
 		calls.mu.Unlock()
-		answer = graphql(t, s.URL, auth.CallerFrom(asBob).Token,
-			fmt.Sprintf("{ projects(first: 5) { nodes { q%d: name owner { name } } } }", asked))
+		answer = graphql(t, s.URL, auth.CallerFrom(as).Token,
+			fmt.Sprintf("{ projects(first: 5) { nodes { q%d: name owner { %s } } } }", asked, fields))
 		calls.mu.Lock()
 		defer calls.mu.Unlock()
 		for _, c := range calls.made {
@@ -75,6 +75,7 @@ func TestPeopleAreRememberedUntilTheyChange(t *testing.T) {
 		}
 		return answer, calledFor
 	}
+	owner := func() (string, int) { return ask(asBob, "name") }
 	calls.on.Store(true)
 	if _, n := owner(); n != 1 {
 		t.Errorf("the owner was asked for %d times, the first time", n)
@@ -88,6 +89,20 @@ func TestPeopleAreRememberedUntilTheyChange(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Fatal("the owner is asked for, each time")
 		}
+	}
+	// To herself she is who she is to the others, unless the address is wanted, which only she sees.
+	if answer, n := ask(asAda, "name"); n != 0 || !strings.Contains(answer, "Ada") {
+		t.Errorf("got %s, and the owner was asked for %d times, want what is known", answer, n)
+	}
+	const address = "Ada@people.example"
+	if answer, _ := ask(asAda, "name email"); !strings.Contains(answer, address) {
+		t.Errorf("got %s, want her own address", answer)
+	}
+	if answer, _ := ask(asBob, "name email"); strings.Contains(answer, address) {
+		t.Errorf("got %s, want no address of another", answer)
+	}
+	if answer, _ := ask(asAda, "email"); !strings.Contains(answer, address) {
+		t.Errorf("got %s, want her own address again", answer)
 	}
 	for i := range 5 {
 		name := fmt.Sprint("Ada ", i)

@@ -2219,7 +2219,9 @@ func (x *GetUserRequest) GetId() int64 {
 type BatchGetUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000.
-	Ids           []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Ids []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// Leaves out e-mail addresses, so that the users are the same for everybody.
+	WithoutEmail  bool `protobuf:"varint,2,opt,name=without_email,json=withoutEmail,proto3" json:"without_email,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2259,6 +2261,13 @@ func (x *BatchGetUsersRequest) GetIds() []int64 {
 		return x.Ids
 	}
 	return nil
+}
+
+func (x *BatchGetUsersRequest) GetWithoutEmail() bool {
+	if x != nil {
+		return x.WithoutEmail
+	}
+	return false
 }
 
 type BatchGetUsersResponse struct {
@@ -2812,9 +2821,10 @@ const file_users_v1_users_proto_rawDesc = "" +
 	"\x04Keys\x12\x12\n" +
 	"\x04jwks\x18\x01 \x01(\fR\x04jwks\" \n" +
 	"\x0eGetUserRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\"(\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\"M\n" +
 	"\x14BatchGetUsersRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x03R\x03ids\"=\n" +
+	"\x03ids\x18\x01 \x03(\x03R\x03ids\x12#\n" +
+	"\rwithout_email\x18\x02 \x01(\bR\fwithoutEmail\"=\n" +
 	"\x15BatchGetUsersResponse\x12$\n" +
 	"\x05users\x18\x01 \x03(\v2\x0e.users.v1.UserR\x05users\"\xa0\x01\n" +
 	"\x10ListUsersRequest\x12(\n" +
