@@ -64,7 +64,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	h.Add("Vary", "Accept-Encoding")
 	if takesGzip(r.Header.Values("Accept-Encoding")) {
 		h.Set("Content-Encoding", "gzip")
-		_, _ = w.Write(packed) //nolint:gosec // an embedded file; the client may have gone
+		_, _ = w.Write(packed) // the client may have gone
 		return
 	}
 	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
