@@ -54,6 +54,52 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
+// metricsServer is the image of the metrics server, empty if there is none.
+func metricsServer() string {
+	return os.Getenv("METRICS_SERVER_IMAGE")
+}
+
+// serveMetrics starts the metrics server, by the manifests of its own module, if there is an image of it.
+func (c *cluster) serveMetrics() {
+	c.t.Helper()
+	image := metricsServer()
+	if image == "" {
+		return
+	}
+	if _, err := c.try(c.t.Context(), nil, "docker", "image", "inspect", image); err == nil {
+		c.tool("kind", "load", "docker-image", "--quiet", "--name", c.name, image)
+	}
+	dir := filepath.Join(c.t.TempDir(), "metrics-server")
+	if err := os.CopyFS(filepath.Join(dir, "base"), os.DirFS(filepath.Join(c.module("sigs.k8s.io/metrics-server"), "manifests/base"))); err != nil {
+		c.t.Fatal(err)
+	}
+	colon := strings.LastIndex(image, ":")
+	if colon < 0 {
+		c.t.Fatalf("METRICS_SERVER_IMAGE is %q, want one with a tag", image)
+	}
+	// The kubelet of a kind node has a certificate that nobody signed.
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, `resources: [base/deployment.yaml, base/rbac.yaml, base/service.yaml]
+labels: [{pairs: {k8s-app: metrics-server}, includeSelectors: true}]
+images: [{name: gcr.io/k8s-staging-metrics-server/metrics-server, newName: %q, newTag: %q}]
+patches:
+  - target: {kind: Deployment}
+    patch: '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--kubelet-insecure-tls"}]'
+`, image[:colon], image[colon+1:]), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	c.run("docker", "cp", "-q", dir, c.name+"-control-plane:/kind/")
+	c.kubectl("apply", "--namespace=kube-system", "-k", "/kind/metrics-server")
+}
+
+// awaitMetrics waits until the cluster has metrics. The API server keeps its connection to who serves them: opened before
+// the cluster's network knew the Service, it would lead out of the cluster for ever.
+func (c *cluster) awaitMetrics() {
+	c.t.Helper()
+	c.kubectl("rollout", "status", "--namespace=kube-system", "deployment/metrics-server", "--timeout=3m")
+	c.kubectl("apply", "-f", "/kind/metrics-server/base/apiservice.yaml")
+	c.kubectl("wait", "apiservice/v1beta1.metrics.k8s.io", "--for=condition=Available", "--timeout=3m")
+}
+
 // in is the cluster for a subtest.
 func (c *cluster) in(t *testing.T) *cluster {
 	t.Helper()

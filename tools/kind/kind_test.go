@@ -37,6 +37,7 @@ func TestAnInstallationFromItsFirstToItsLastDay(t *testing.T) {
 		{"a failed migration leaves the old version at work", failMigration},
 		{"a rollback fails no request", rollback},
 		{"new pods get calls", scale},
+		{"an autoscaler adds pods and takes them away", autoscale},
 		{"pods may be deleted", deletePods},
 		{"pods may be killed", killPods},
 		{"Redis may restart", restartRedis},
@@ -54,6 +55,7 @@ func TestAnInstallationFromItsFirstToItsLastDay(t *testing.T) {
 
 func install(c *cluster, _ *load) {
 	c.t.Helper()
+	c.serveMetrics() // it has some when they are needed
 	c.run("k8s/cluster", "deploy")
 }
 
@@ -229,15 +231,9 @@ func crds(c *cluster) string {
 			"config/crd/bases/postgresql.cnpg.io_clusters.yaml", "config/crd/bases/postgresql.cnpg.io_databases.yaml",
 		},
 	} {
-		var got struct {
-			Dir string `json:"Dir"`
-		}
-		text := c.runWith([]string{"GOWORK=off"}, "go", "-C", "tools", "mod", "download", "-modfile=crds.mod", "-json", module)
-		if err := json.Unmarshal([]byte(text), &got); err != nil {
-			c.t.Fatalf("download %s: %v\n%s", module, err, text)
-		}
+		dir := c.module(module)
 		for _, name := range names {
-			text, err := os.ReadFile(filepath.Join(got.Dir, name))
+			text, err := os.ReadFile(filepath.Join(dir, name))
 			if err != nil {
 				c.t.Fatal(err)
 			}
@@ -245,6 +241,19 @@ func crds(c *cluster) string {
 		}
 	}
 	return all.String()
+}
+
+// module is the folder of a module that crds.mod names.
+func (c *cluster) module(path string) string {
+	c.t.Helper()
+	var got struct {
+		Dir string `json:"Dir"`
+	}
+	text := c.runWith([]string{"GOWORK=off"}, "go", "-C", "tools", "mod", "download", "-modfile=crds.mod", "-json", path)
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		c.t.Fatalf("download %s: %v\n%s", path, err, text)
+	}
+	return got.Dir
 }
 
 // next is the environment that builds a next version, in which the tasks service has a migration more.
@@ -319,6 +328,64 @@ func scale(c *cluster, l *load) {
 		c.kubectl("scale", "deployment", release+"-"+name, "--replicas=2")
 	}
 	c.awaitRollouts()
+}
+
+// autoscale turns autoscaling on and up, and expects Helm to leave the number of pods to it from then on: an upgrade keeps
+// it, a rollback is not refused for it.
+func autoscale(c *cluster, l *load) {
+	c.t.Helper()
+	if metricsServer() == "" {
+		c.t.Log("not done: METRICS_SERVER_IMAGE names no image of a metrics server")
+		return
+	}
+	c.awaitMetrics()
+	upgrade := func(args ...string) {
+		c.t.Helper()
+		c.helm(append([]string{"upgrade", release, "charts/trackway", "--reuse-values", "--wait", "--timeout", "5m"}, args...)...)
+	}
+	set := func(values string) (args []string) { // of both
+		for value := range strings.FieldsSeq(values) {
+			args = append(args, "--set", "edge.autoscaling."+value, "--set", "tasks.autoscaling."+value)
+		}
+		return args
+	}
+	l.during(c.t, false, func() {
+		// Every pod uses more than a thousandth of a CPU.
+		upgrade(set("enabled=true min=2 max=3 cpu=1m scaleDownSeconds=0")...)
+		c.awaitReplicas("3")
+		c.awaitCalls("tasks", time.Now().Add(30*time.Second))
+		upgrade(set("scaleDownSeconds=1")...)
+		upgrade(set("max=4")...)
+		c.awaitReplicas("4")
+		c.helm("rollback", release, "--wait", "--timeout", "5m")
+		c.awaitReplicas("3")
+		upgrade(append(set("enabled=false"), "--force-conflicts")...) // as the README says
+		c.awaitReplicas("2")
+	})
+}
+
+// awaitReplicas waits until the edge and tasks have as many ready pods, and are to have no others. At no time may they be
+// to have one.
+func (c *cluster) awaitReplicas(want string) {
+	c.t.Helper()
+	wanted := []string{want, want, want, want}
+	for deadline := time.Now().Add(3 * time.Minute); ; {
+		got := strings.Fields(c.kubectl("get", "deployments", release+"-edge", release+"-tasks", "-o",
+			"jsonpath={range .items[*]}{.spec.replicas} {end}{range .items[*]}{.status.readyReplicas} {end}"))
+		if slices.Equal(got, wanted) {
+			return
+		}
+		if slices.Contains(got[:2], "1") {
+			c.t.Fatalf("edge and tasks are to have %s pods, want never one", got[:2])
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("edge and tasks are to have, and have ready, %s pods, want %s\n%s", got, wanted, c.kubectl("describe", "hpa"))
+		}
+		select {
+		case <-c.t.Context().Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // awaitCalls waits until every pod of a service has served some.
