@@ -14,10 +14,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc"
 
 	"github.com/trackway/trackway/tools/programs"
 	"github.com/trackway/trackway/tools/traces"
@@ -54,6 +56,7 @@ type traveller struct {
 	token     string
 	typed     []string // what nobody else may read
 	changes   int
+	access    atomic.Int64 // times that tasks has asked projects what a caller may do
 }
 
 // Each request is one trace, from the client that began it down to the statements and commands. The test is alone in its
@@ -70,6 +73,7 @@ func TestEachRequestIsOneTrace(t *testing.T) {
 	const nested = `{"query": "query Board { projects(first: 5) { nodes { name tasks(first: 3) ` +
 		`{ nodes { title assignee { name } comments(first: 2) { nodes { body author { name } } } } } } } }"}`
 	w.awaitCache(thing) // and what is fetched once, such as keys, is in no trace below
+	w.awaitMemory(project)
 
 	w.askAnew(project)
 	heard := w.follow(project, traceparent(9))
@@ -280,7 +284,12 @@ func travel(t *testing.T) *traveller {
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
 	o := options(t, dataDir(t), Options{Environ: map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT": w.collector.Endpoint, "RATE_LIMIT": "100000", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
-	}})
+	}, Calls: []grpc.UnaryServerInterceptor{func(ctx context.Context, req any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		if strings.HasSuffix(call.FullMethod, "/BatchGetAccess") {
+			w.access.Add(1)
+		}
+		return next(ctx, req)
+	}}})
 	o.Log = w.export
 	if w.System, err = Start(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -357,6 +366,22 @@ func (w *traveller) awaitCache(path string) {
 			return
 		}
 	}
+}
+
+// awaitMemory returns when tasks remembers what the caller is in the project, instead of asking each time.
+func (w *traveller) awaitMemory(project int64) {
+	w.t.Helper()
+	for _, ordering := range []string{"id", "-id", "created_at", "-created_at", "due_date", "-due_date", "priority", "-priority"} {
+		for limit := range 100 {
+			before := w.access.Load()
+			path := fmt.Sprintf("/api/projects/%d/tasks/?ordering=%s&limit=%d", project, ordering, limit+1) // in no cache
+			w.do(http.MethodGet, path, "", "")
+			if w.access.Load() == before {
+				return
+			}
+		}
+	}
+	w.t.Fatal("tasks asks for access each time")
 }
 
 func (w *traveller) read(body []byte, to any) {
