@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 
 func TestEachTestHasItsOwnMigratedDatabase(t *testing.T) {
 	t.Parallel()
+	name := "notes-" + rand.Text() // another one if the test is run again
 	var migrations atomic.Int64
 	migrate := func(ctx context.Context, url string) error {
 		migrations.Add(1)
@@ -39,7 +41,7 @@ func TestEachTestHasItsOwnMigratedDatabase(t *testing.T) {
 	for i := range 12 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			conn := connect(t, Open(t, "notes", migrate))
+			conn := connect(t, Open(t, name, migrate))
 			if _, err := conn.Exec(t.Context(), "INSERT INTO notes VALUES ($1)", fmt.Sprint(i)); err != nil {
 				t.Fatal(err)
 			}
@@ -98,11 +100,11 @@ func TestAFailedMigrationIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	Open(t, "first", func(context.Context, string) error { return nil }) // starts the server
-	broken := errors.New("broken")
-	if _, err := shared.template(ctx, "retry", func(context.Context, string) error { return broken }); !errors.Is(err, broken) {
+	broken, name := errors.New("broken"), "retry-"+rand.Text() // another one if the test is run again
+	if _, err := shared.template(ctx, name, func(context.Context, string) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("error: got %v, want %v", err, broken)
 	}
-	if _, err := shared.template(ctx, "retry", func(context.Context, string) error { return nil }); err != nil {
+	if _, err := shared.template(ctx, name, func(context.Context, string) error { return nil }); err != nil {
 		t.Errorf("error after the repair: got %v, want none", err)
 	}
 }
