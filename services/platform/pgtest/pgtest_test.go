@@ -100,7 +100,7 @@ func TestAFailedMigrationIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	Open(t, "first", func(context.Context, string) error { return nil }) // starts the server
-	broken, name := errors.New("broken"), "retry-"+rand.Text() // another one if the test is run again
+	broken, name := errors.New("broken"), "retry-"+rand.Text()           // another one if the test is run again
 	if _, err := shared.template(ctx, name, func(context.Context, string) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("error: got %v, want %v", err, broken)
 	}
