@@ -328,8 +328,8 @@ func lockTasks(ctx context.Context, tx postgres.Tx, ids []int64) error {
 	return err
 }
 
-// updateTask writes the fields that have changed over the version the task was read at, or is write.ErrRaced. A task that moves gets
-// another parent.
+// updateTask writes the fields that have changed over the version the task was read at, or is write.ErrRaced. A task that
+// moves gets another parent.
 func (s store) updateTask(ctx context.Context, t *task, moves bool) error {
 	return write.Tx(ctx, s.db, "task", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if moves {

@@ -53,7 +53,8 @@ type row struct {
 	Tags        []string `bun:",array"`
 }
 
-// Append writes the events, in this order, with the transaction's next statement or its end, with the caller of ctx as the actor and the trace of ctx as their cause.
+// Append writes the events, in this order, with the caller of ctx as the actor and the trace of ctx as their cause. They go
+// with the transaction's next statement, or its end.
 func Append(ctx context.Context, tx postgres.Tx, events ...Event) error {
 	if len(events) == 0 {
 		return nil

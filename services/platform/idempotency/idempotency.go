@@ -202,7 +202,8 @@ func Begin(ctx context.Context, tx postgres.Tx) error {
 	return nil
 }
 
-// Store keeps the answer under the key of ctx, with the transaction's next statement or its end. Without a key it does nothing.
+// Store keeps the answer under the key of ctx, with the transaction's next statement or its end. Without a key it does
+// nothing.
 func Store(ctx context.Context, tx postgres.Tx, answer proto.Message) error {
 	w, ok := ctx.Value(writeKey{}).(*write)
 	if !ok {
