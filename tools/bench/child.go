@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	startTimeout = 5 * time.Minute
+	startTimeout = 25 * time.Minute // the programs may have to be compiled
 	stopTimeout  = time.Minute
 )
 

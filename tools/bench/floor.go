@@ -26,12 +26,13 @@ import (
 
 // floorServe serves the least that could give the same answers: (a) net/http writing the bytes after a token check, (b)
 // the same from Redis, (c) the first of two net/http hops, with rowsServe behind it, (e) the GraphQL engine with the rows
-// in memory.
+// in memory, (f) the pieces of a miss.
 type floorServe struct {
 	Answers string `required:"" help:"File with the answers, by name."`
 	Tokens  string `required:"" help:"File with the tokens that are known."`
 	Redis   string `required:""`
 	Rows    string `required:"" help:"URL of rowsServe."`
+	RPC     string `required:"" help:"Its address for RPCs."`
 }
 
 // answer is what the real system gave.
@@ -73,6 +74,11 @@ func (f *floorServe) Run(ctx context.Context) (err error) {
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256},
 	}
 	engine := graph.New(inMemory())
+	parts, closeParts, err := newPieces(cache, f.RPC)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeParts()) }()
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/a/{name}", func(w http.ResponseWriter, r *http.Request) { give(w, answers[r.PathValue("name")]) })
@@ -87,6 +93,8 @@ func (f *floorServe) Run(ctx context.Context) (err error) {
 		give(w, a)
 	})
 	mux.Handle("/c/", http.StripPrefix("/c", hop))
+	mux.HandleFunc("GET /f/task/{id}", serveBytes(parts.task))
+	mux.HandleFunc("GET /f/page/{project}/{status}", serveBytes(parts.page))
 	mux.HandleFunc("/e", func(w http.ResponseWriter, r *http.Request) {
 		engine.ServeHTTP(w, r.WithContext(auth.WithCaller(r.Context(), &auth.Caller{UserID: 1})))
 	})
@@ -96,7 +104,7 @@ func (f *floorServe) Run(ctx context.Context) (err error) {
 			return
 		}
 		mux.ServeHTTP(w, r)
-	}))
+	}), func(at string) any { return at })
 }
 
 func give(w http.ResponseWriter, a answer) {
@@ -108,8 +116,8 @@ func give(w http.ResponseWriter, a answer) {
 	_, _ = w.Write(a.Body) // whoever went away needs no answer
 }
 
-// listen serves on a free port, says which, and stops when the parent wants no more of it.
-func listen(ctx context.Context, h http.Handler) error {
+// listen serves on a free port, says which as where tells, and stops when the parent wants no more of it.
+func listen(ctx context.Context, h http.Handler, where func(at string) any) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -118,7 +126,7 @@ func listen(ctx context.Context, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	err = attend("http://"+l.Addr().String(), func() (any, error) { return 0, nil })
+	err = attend(where("http://"+l.Addr().String()), func() (any, error) { return 0, nil })
 	err = errors.Join(err, srv.Close())
 	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
 		err = errors.Join(err, end)

@@ -49,14 +49,16 @@ func (r *runner) floors(ctx context.Context) (err error) {
 	if err := errors.Join(writeFile(answersFile, answers), writeFile(tokensFile, tokens), store(ctx, r.where.Redis, answers)); err != nil {
 		return err
 	}
-	var at, rowsAt string
-	rows, err := startChild(ctx, &rowsAt, "rows", "--users", r.where.Databases["users"],
+	var at string
+	var rowsAt hops
+	rows, err := startChild(ctx, &rowsAt, "rows", "--redis", r.where.Redis, "--users", r.where.Databases["users"],
 		"--projects", r.where.Databases["projects"], "--tasks", r.where.Databases["tasks"])
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.stop()) }()
-	front, err := startChild(ctx, &at, "floor", "--answers", answersFile, "--tokens", tokensFile, "--redis", r.where.Redis, "--rows", rowsAt)
+	front, err := startChild(ctx, &at, "floor", "--answers", answersFile, "--tokens", tokensFile, "--redis", r.where.Redis,
+		"--rows", rowsAt.HTTP, "--rpc", rowsAt.RPC)
 	if err != nil {
 		return err
 	}
@@ -83,6 +85,13 @@ func (r *runner) floors(ctx context.Context) (err error) {
 		}},
 		{"(c) two hops: fifty tasks", func() (vegeta.Target, error) {
 			return m.request(http.MethodGet, fmt.Sprintf("/c/page/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4)), 1, nil)
+		}},
+		{"(f) pieces: one task", func() (vegeta.Target, error) {
+			id, _ := m.task()
+			return m.request(http.MethodGet, "/f/task/"+strconv.FormatInt(id, 10), 1, nil)
+		}},
+		{"(f) pieces: fifty tasks", func() (vegeta.Target, error) {
+			return m.request(http.MethodGet, fmt.Sprintf("/f/page/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4)), 1, nil)
 		}},
 		{"(c) two hops: page 1,000", func() (vegeta.Target, error) {
 			return m.request(http.MethodGet, fmt.Sprintf("/c/deep/%d", pageSize*(deepPages-m.r.IntN(deepKept))), 1, nil)

@@ -13,11 +13,18 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// rowsServe is the second of two net/http hops: raw pgx, JSON, no cache, no rule.
+// rowsServe is the second of two hops: raw pgx, no rule; by net/http JSON and no cache, by gRPC messages and one look into Redis.
 type rowsServe struct {
 	Users    string `required:""`
 	Projects string `required:""`
 	Tasks    string `required:""`
+	Redis    string `required:""`
+}
+
+// hops are where rowsServe answers.
+type hops struct {
+	HTTP string `json:"http"`
+	RPC  string `json:"rpc"`
 }
 
 // rowTask is a task as it is sent.
@@ -85,7 +92,12 @@ func (r *rowsServe) Run(ctx context.Context) (err error) {
 	mux.HandleFunc("POST /create/{project}", answering(h.create))
 	mux.HandleFunc("PATCH /change/{id}/{status}", answering(h.change))
 	mux.HandleFunc("POST /nested/{user}", answering(h.nested))
-	return listen(ctx, mux)
+	rpc, stop, err := serveRPC(ctx, h, r.Redis)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	return listen(ctx, mux, func(at string) any { return hops{HTTP: at, RPC: rpc} })
 }
 
 func answering[T any](do func(r *http.Request) (T, error)) http.HandlerFunc {
@@ -110,8 +122,8 @@ func number(r *http.Request, name string) int64 {
 	return n
 }
 
-func list(r *http.Request, p *pgxpool.Pool, sql string, args ...any) ([]rowTask, error) {
-	rows, err := p.Query(r.Context(), sql, args...)
+func list(ctx context.Context, p *pgxpool.Pool, sql string, args ...any) ([]rowTask, error) {
+	rows, err := p.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -126,15 +138,15 @@ func one(tasks []rowTask, err error) (rowTask, error) {
 }
 
 func (h hop) task(r *http.Request) (rowTask, error) {
-	return one(list(r, h.tasks, sqlTask, number(r, "id")))
+	return one(list(r.Context(), h.tasks, sqlTask, number(r, "id")))
 }
 
 func (h hop) page(r *http.Request) ([]rowTask, error) {
-	return list(r, h.tasks, sqlPage, number(r, "project"), number(r, "status"))
+	return list(r.Context(), h.tasks, sqlPage, number(r, "project"), number(r, "status"))
 }
 
 func (h hop) deep(r *http.Request) ([]rowTask, error) {
-	return list(r, h.tasks, sqlDeep, 1, number(r, "after"))
+	return list(r.Context(), h.tasks, sqlDeep, 1, number(r, "after"))
 }
 
 // written is what clients send.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ type runner struct {
 	stream uint64 // of random numbers: no run repeats what another has sent, but for the warm ones
 }
 
-// scenario measures cold and warm, or writes, at each number of connections.
+// scenario measures cold, missing and warm, or writes, at each number of connections.
 func (r *runner) scenario(ctx context.Context, s scenario) error {
 	for _, c := range r.Connections {
 		r.stream++
@@ -68,11 +69,38 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 		if err := r.attack(ctx, s.name, "cold", c, time.Minute, once(targets)); err != nil {
 			return err
 		}
+		if err := r.forget(ctx, c); err != nil {
+			return err
+		}
+		if err := r.attack(ctx, s.name, "miss", c, time.Minute, once(targets)); err != nil {
+			return err
+		}
 		if err := r.attack(ctx, s.name, "warm", c, r.Duration, again(targets)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forget makes the cache cold, and has each user ask for something else then: what a miss costs is not what it costs to learn
+// who is who again after Redis was emptied, which cold shows.
+func (r *runner) forget(ctx context.Context, connections int) error {
+	if err := flush(ctx, r.where.Redis); err != nil {
+		return err
+	}
+	targets := make([]vegeta.Target, users)
+	m := newMaker(r.data, r.where.URL, 0)
+	for i := range targets {
+		user := int64(i + 1)
+		// No two of a project's members ask for as many, so that none is answered with what another was.
+		path := fmt.Sprintf("/api/tasks/?project=%d&limit=%d", memberOf(user, 0), 1+i/projects)
+		var err error
+		if targets[i], err = m.request(http.MethodGet, path, user, nil); err != nil {
+			return err
+		}
+	}
+	_, err := closedLoop(ctx, []*child{r.system}, time.Minute, connections, once(targets))
+	return err
 }
 
 // flush makes the cache cold.

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/trackway/trackway/tools/programs"
 )
 
 const (
@@ -67,12 +65,12 @@ func freePorts(ctx context.Context, n int) (ports []string, err error) {
 	return ports, nil
 }
 
-// startProcesses builds the programs, migrates the databases and starts the services as processes.
+// bin is where the programs are compiled to.
+func (s *System) bin() string { return filepath.Join(s.Dir, "bin") }
+
+// startProcesses migrates the databases and starts the services as processes.
 func (s *System) startProcesses(ctx context.Context, keys secrets) error {
-	bin := filepath.Join(s.Dir, "bin")
-	if err := programs.Build(ctx, bin, programs.Options{}, programs.Services()...); err != nil {
-		return err
-	}
+	bin := s.bin()
 	migrations, migrating := errgroup.WithContext(ctx)
 	for _, service := range s.services() {
 		if service.migrate != nil {

@@ -33,7 +33,7 @@ const (
 	// AdminEmail signs in the first global admin.
 	AdminEmail = "admin@example.com"
 
-	// startTimeout bounds everything but the start of Postgres, which may have to be downloaded.
+	// startTimeout bounds everything but the start of Postgres, which may have to be downloaded, and the compiler.
 	startTimeout = 2 * time.Minute
 	// readyTimeout bounds one look at whether a service is ready.
 	readyTimeout = 5 * time.Second
@@ -115,6 +115,11 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	}
 	if err := s.startStores(ctx); err != nil {
 		return nil, err
+	}
+	if o.Split {
+		if err := programs.Build(ctx, s.bin(), programs.Options{}, programs.Services()...); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
