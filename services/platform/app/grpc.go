@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -23,14 +21,14 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
-	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/telemetry"
 )
 
 const (
-	// callTimeout bounds a call whose caller set no deadline.
-	callTimeout = 15 * time.Second
+	// callTimeout bounds a call whose caller set no deadline, or a later one. A request to the edge may take as long, so
+	// that the calls for it need no timers of their own.
+	callTimeout = 20 * time.Second
 	// streamWorkers answer calls, and keep the stacks that they have grown: a new goroutine grows one anew for each call.
 	// When all are busy, calls get goroutines of their own.
 	streamWorkers = 32
@@ -66,14 +64,18 @@ func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
 	if err != nil {
 		return err
 	}
-	replays, err := env.countReplays()
+	served, err := servedCalls(env)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	chain := append([]grpc.UnaryServerInterceptor{deadline, env.report, replays}, env.Calls...)
+	replays, err := countReplays(env)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	chain := append([]grpc.UnaryServerInterceptor{served.serve(replays), env.report}, env.Calls...)
 	srv := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(append(chain, g.Interceptors...)...),
-		grpc.StatsHandler(otelgrpc.NewServerHandler(env.otelgrpc()...)),
+		grpc.StreamInterceptor(served.serveStream),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
@@ -120,34 +122,11 @@ func drainGRPC(ctx context.Context, srv *grpc.Server) error {
 	}
 }
 
-func (e Env) otelgrpc() []otelgrpc.Option {
-	return []otelgrpc.Option{
-		otelgrpc.WithTracerProvider(e.TracerProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}),
-		otelgrpc.WithMeterProvider(e.MeterProvider()),
-	}
-}
-
-func deadline(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return next(ctx, req)
-}
-
 // countReplays counts the answers that were given before, by the method.
-func (e Env) countReplays() (grpc.UnaryServerInterceptor, error) {
-	replays, err := e.MeterProvider().Meter(telemetry.Scope).Int64Counter("trackway.idempotency.replays",
-		metric.WithUnit("{request}"), metric.WithDescription("Requests whose Idempotency-Key got the answer that was given before."))
-	if err != nil {
-		return nil, fmt.Errorf("count replays: %w", err)
-	}
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		var spent telemetry.Spent
-		answer, err := next(telemetry.WithSpent(ctx, &spent), req)
-		if spent.IsReplay() {
-			replays.Add(ctx, 1, metric.WithAttributes(semconv.RPCMethod(strings.TrimPrefix(info.FullMethod, "/"))))
-		}
-		return answer, err
-	}, nil
+func countReplays(env Env) (*telemetry.Counts[string], error) {
+	return telemetry.NewCounts(env.MeterProvider(), "trackway.idempotency.replays", "{request}",
+		"Requests whose Idempotency-Key got the answer that was given before.",
+		func(method string) []attribute.KeyValue { return []attribute.KeyValue{semconv.RPCMethod(method)} })
 }
 
 // report turns every failure into one for the caller, and logs what the caller may not see.
@@ -186,6 +165,10 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 	if err != nil {
 		return nil, err
 	}
+	calls, err := sentCalls(env)
+	if err != nil {
+		return nil, err
+	}
 	target := "dns:///" + addr
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -199,8 +182,7 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 			},
 			MinConnectTimeout: connectTimeout,
 		}),
-		grpc.WithChainUnaryInterceptor(bound, auth.Forward),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler(env.otelgrpc()...)),
+		grpc.WithUnaryInterceptor(calls.send), grpc.WithStreamInterceptor(calls.sendStream),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow),
 	}
@@ -227,16 +209,6 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	return conn, nil
-}
-
-func bound(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker,
-	opts ...grpc.CallOption,
-) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	began := time.Now()
-	defer func() { telemetry.Called(ctx, time.Since(began)) }()
-	return call(ctx, method, req, reply, cc, opts...)
 }
 
 // The service config, whose names are gRPC's: https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto.

@@ -165,7 +165,7 @@ func (o *observed) measure(ctx context.Context, cfg Telemetry) error {
 	if err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
-	opts := []sdkmetric.Option{sdkmetric.WithReader(scraped), sdkmetric.WithResource(o.who), sdkmetric.WithView(views()...)}
+	opts := []sdkmetric.Option{sdkmetric.WithReader(scraped), sdkmetric.WithResource(o.who)}
 	if cfg.Endpoint != "" || cfg.Metrics != "" {
 		sent, err := autoexport.NewMetricReader(ctx)
 		if err != nil {
@@ -185,13 +185,6 @@ func (o *observed) measure(ctx context.Context, cfg Telemetry) error {
 	}
 	o.Queries = append(slices.Clip(o.Queries), statements)
 	return nil
-}
-
-// views take out of others' instruments what has no bound: the addresses of replicas, which come and go.
-func views() []sdkmetric.View {
-	return []sdkmetric.View{sdkmetric.NewView(sdkmetric.Instrument{Name: "rpc.client.call.duration"}, sdkmetric.Stream{
-		AttributeFilter: attribute.NewDenyKeysFilter(semconv.ServerAddressKey, semconv.ServerPortKey),
-	})}
 }
 
 // forwardLog sends the log to the collector too, if it is a log of ours.

@@ -42,12 +42,10 @@ func Authenticate(v *Verifier, public ...string) grpc.UnaryServerInterceptor {
 	}
 }
 
-// Forward sends the caller's own token with every call.
-func Forward(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker,
-	opts ...grpc.CallOption,
-) error {
+// Forward adds the caller's own token to the headers of a call, each of which stands before its value.
+func Forward(ctx context.Context, headers []string) []string {
 	if token := CallerFrom(ctx).Token; token != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, authorization, "Bearer "+token)
+		return append(headers, authorization, "Bearer "+token)
 	}
-	return call(ctx, method, req, reply, cc, opts...)
+	return headers
 }
