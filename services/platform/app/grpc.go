@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -72,11 +73,16 @@ func ServeGRPC(ctx context.Context, cfg Config, env Env, g GRPC) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	messages, err := newCodec()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
 	chain := append([]grpc.UnaryServerInterceptor{served.serve(replays), env.report}, env.Calls...)
 	srv := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(append(chain, g.Interceptors...)...),
 		grpc.StreamInterceptor(served.serveStream),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.ForceServerCodecV2(messages), experimental.BufferPool(messages.pool),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -169,6 +175,10 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 	if err != nil {
 		return nil, err
 	}
+	messages, err := newCodec()
+	if err != nil {
+		return nil, err
+	}
 	target := "dns:///" + addr
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -183,7 +193,8 @@ func Dial(env Env, addr string, services ...grpc.ServiceDesc) (*grpc.ClientConn,
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithUnaryInterceptor(calls.send), grpc.WithStreamInterceptor(calls.sendStream),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(messages)),
+		experimental.WithBufferPool(messages.pool),
 		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow),
 	}
 	switch several := strings.Split(addr, ","); {
