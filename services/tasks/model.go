@@ -69,13 +69,17 @@ func taskOrders(f *tasksv1.TaskFilter) page.List[*task] {
 const dueDate = "coalesce(t.due_date, 'infinity')"
 
 func (t *task) proto() *tasksv1.Task {
-	return &tasksv1.Task{
-		Id: t.ID, Version: t.Version, CreatedAt: timestamppb.New(t.CreatedAt), UpdatedAt: timestamppb.New(t.UpdatedAt),
-		ProjectId: t.ProjectID, Number: t.Number, Title: t.Title, Description: t.Description, Status: t.Status,
-		Priority: t.Priority, Labels: t.Labels, AssigneeId: t.AssigneeID, CreatorId: t.CreatorID, ParentId: t.ParentID,
-		DueDate: (*string)(t.DueDate), Position: t.Position, CompletedAt: timestamp(t.CompletedAt),
+	m := &struct { // in one piece with the times that each task has, as a page is of many
+		task             tasksv1.Task
+		created, updated timestamppb.Timestamp
+	}{task: tasksv1.Task{
+		Id: t.ID, Version: t.Version, ProjectId: t.ProjectID, Number: t.Number, Title: t.Title, Description: t.Description,
+		Status: t.Status, Priority: t.Priority, Labels: t.Labels, AssigneeId: t.AssigneeID, CreatorId: t.CreatorID,
+		ParentId: t.ParentID, DueDate: (*string)(t.DueDate), Position: t.Position, CompletedAt: timestamp(t.CompletedAt),
 		DeletedAt: timestamp(t.DeletedAt),
-	}
+	}}
+	m.task.CreatedAt, m.task.UpdatedAt = set(&m.created, t.CreatedAt), set(&m.updated, t.UpdatedAt)
+	return &m.task
 }
 
 // fields are what an update may change, as JSON for Postgres.
@@ -146,11 +150,15 @@ func commentOrders(deleted bool) page.List[*comment] {
 }
 
 func (c *comment) proto() *tasksv1.Comment {
-	return &tasksv1.Comment{
-		Id: c.ID, Version: c.Version, CreatedAt: timestamppb.New(c.CreatedAt), UpdatedAt: timestamppb.New(c.UpdatedAt),
-		TaskId: c.TaskID, AuthorId: c.AuthorID, Body: c.Body, ProjectId: c.ProjectID,
+	m := &struct { // in one piece, as a task's
+		comment          tasksv1.Comment
+		created, updated timestamppb.Timestamp
+	}{comment: tasksv1.Comment{
+		Id: c.ID, Version: c.Version, TaskId: c.TaskID, AuthorId: c.AuthorID, Body: c.Body, ProjectId: c.ProjectID,
 		DeletedAt: timestamp(c.DeletedAt),
-	}
+	}}
+	m.comment.CreatedAt, m.comment.UpdatedAt = set(&m.created, c.CreatedAt), set(&m.updated, c.UpdatedAt)
+	return &m.comment
 }
 
 // event is what happened to the comment: "created", "updated", "deleted" or "restored".
@@ -190,6 +198,12 @@ func (d *date) order() string {
 		return "infinity"
 	}
 	return string(*d)
+}
+
+// set gives the timestamp, which has become t.
+func set(to *timestamppb.Timestamp, t time.Time) *timestamppb.Timestamp {
+	to.Seconds, to.Nanos = t.Unix(), int32(t.Nanosecond())
+	return to
 }
 
 func timestamp(t time.Time) *timestamppb.Timestamp {
