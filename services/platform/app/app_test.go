@@ -123,6 +123,74 @@ func TestEveryCallHasADeadline(t *testing.T) {
 	}
 }
 
+// counting counts what is written to the connections that it accepts.
+type counting struct {
+	net.Listener
+
+	writes *atomic.Int64
+}
+
+func (c counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	return counted{conn, c.writes}, err
+}
+
+type counted struct {
+	net.Conn
+
+	writes *atomic.Int64
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+func TestALargeAnswerIsWrittenAtOnce(t *testing.T) {
+	t.Parallel()
+	var (
+		network app.Memory
+		writes  atomic.Int64
+	)
+	env := app.Env{DialTo: network.Dial, Log: slog.New(slog.DiscardHandler)}
+	env.ListenOn = func(ctx context.Context, addr string) (net.Listener, error) {
+		l, err := network.Listen(ctx, addr)
+		return counting{l, &writes}, err
+	}
+	desc := echo(func(context.Context, string) error { return nil }).desc("Put")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- app.ServeGRPC(ctx, app.Config{Listen: "echo", Grace: 5 * time.Second}, env, app.GRPC{
+			Register: func(s *grpc.Server) { s.RegisterService(&desc, nil) },
+		})
+	}()
+	conn, err := app.Dial(env, "echo", desc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 20
+	for range calls {
+		large := &healthpb.HealthCheckRequest{Service: strings.Repeat("x", 150_000)}
+		if err := conn.Invoke(t.Context(), "/test.Echo/Put", large, new(healthpb.HealthCheckRequest)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Beside the answers there are those to what the client says of the connection and its windows.
+	if got := writes.Load(); got > 2*calls {
+		t.Errorf("got %d writes for %d answers, want about as many", got, calls)
+	} else {
+		t.Logf("%d writes for %d answers", got, calls)
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAStopLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
