@@ -75,6 +75,9 @@ func bind[C app.Configured](s *System, name string, c app.Command[C]) command {
 // vars is the configuration of a service, as its program reads it from the environment.
 func (s *System) vars(name string, keys secrets) map[string]string {
 	vars := map[string]string{"LOG_LEVEL": "warn", "LOG_FORMAT": "text", "SHUTDOWN_GRACE": grace, "MAIL_URL": "console:", "APP_URL": s.URL}
+	if s.options.Split {
+		vars["GOMAXPROCS"] = "1" // as below the charts' limit of one CPU
+	}
 	for k, v := range s.options.Environ {
 		if v != "" {
 			vars[k] = v
