@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +19,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/trackway/trackway/graph"
@@ -55,6 +58,7 @@ type world struct {
 	last  proto.Message    // the latest request
 	keys  []string         // the idempotency keys
 	fail  map[string]error // what a method answers
+	whole bool             // gives all fields, whatever is asked for
 	log   strings.Builder
 }
 
@@ -139,7 +143,7 @@ func (w *world) intercept(ctx context.Context, req any, info *grpc.UnaryServerIn
 	w.calls[method]++
 	w.last, _ = req.(proto.Message)
 	w.keys = append(w.keys, metadata.ValueFromIncomingContext(ctx, "idempotency-key")...)
-	err := w.fail[method]
+	err, whole := w.fail[method], w.whole
 	w.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -148,7 +152,46 @@ func (w *world) intercept(ctx context.Context, req any, info *grpc.UnaryServerIn
 	if token == "" && method != "Login" && method != "Register" && method != "RefreshTokens" {
 		return nil, errs.New(errs.Unauthenticated, "Sign in first.")
 	}
-	return next(ctx, req)
+	res, err := next(ctx, req)
+	if masked, ok := req.(interface{ GetReadMask() *fieldmaskpb.FieldMask }); ok && err == nil && !whole && masked.GetReadMask() != nil {
+		prune(res.(proto.Message).ProtoReflect(), masked.GetReadMask().GetPaths()) //nolint:forcetypeassert,errcheck // it was generated
+	}
+	return res, err
+}
+
+// prune takes away whatever the mask does not name from the things in an answer, but for the ids that come in any case.
+func prune(m protoreflect.Message, mask []string) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if !f.IsList() || f.Message() == nil {
+			continue
+		}
+		var rest []protoreflect.FieldDescriptor
+		for i := range f.Message().Fields().Len() {
+			of := f.Message().Fields().Get(i)
+			if !slices.Contains(mask, string(of.Name())) && !slices.Contains([]string{"id", "project_id", "task_id"}, string(of.Name())) {
+				rest = append(rest, of)
+			}
+		}
+		for i, list := 0, m.Get(f).List(); i < list.Len(); i++ {
+			thing := list.Get(i).Message()
+			if f.Name() == "pages" {
+				prune(thing, mask)
+				continue
+			}
+			for _, of := range rest {
+				thing.Clear(of)
+			}
+		}
+	}
+}
+
+// ignoreMasks makes the services give all fields from now on, or those that are asked for.
+func (w *world) ignoreMasks(whole bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.whole = whole
 }
 
 // counted gives the calls so far, and begins anew.
@@ -299,7 +342,7 @@ func user(id int64) *usersv1.User {
 func project(id int64) *projectsv1.Project {
 	return &projectsv1.Project{
 		Id: id, Version: 1, CreatedAt: now(), UpdatedAt: now(), Name: fmt.Sprint("project ", id), OwnerId: id,
-		Visibility: projectsv1.Visibility_VISIBILITY_PRIVATE,
+		Visibility: projectsv1.Visibility_VISIBILITY_PRIVATE, Description: fmt.Sprint("about ", id), ArchivedAt: now(), RequireIfMatch: true,
 	}
 }
 
@@ -308,7 +351,8 @@ func task(id int64) *tasksv1.Task {
 	return &tasksv1.Task{
 		Id: id, Version: 1, CreatedAt: now(), UpdatedAt: now(), ProjectId: id / 100, Number: id % 100,
 		Title: fmt.Sprint("task ", id), Status: tasksv1.Status_STATUS_TODO, Priority: tasksv1.Priority_PRIORITY_LOW,
-		AssigneeId: &assignee, CreatorId: assignee + 1,
+		AssigneeId: &assignee, CreatorId: assignee + 1, Description: fmt.Sprint("about ", id), Labels: []string{"a", "b"},
+		ParentId: new(id + 1), DueDate: new("2026-01-02"), Position: "a", CompletedAt: now(), DeletedAt: now(),
 	}
 }
 
@@ -366,16 +410,16 @@ func (w *world) ListProjects(
 func (w *world) BatchListMembers(
 	_ context.Context, req *projectsv1.BatchListMembersRequest,
 ) (_ *projectsv1.BatchListMembersResponse, err error) {
-	res := &projectsv1.BatchListMembersResponse{Pages: make(map[int64]*projectsv1.ListMembersResponse)}
+	res := &projectsv1.BatchListMembersResponse{}
 	for _, p := range req.GetProjectIds() {
-		list := &projectsv1.ListMembersResponse{}
+		list := &projectsv1.MemberPage{ParentId: p}
 		list.Members, list.Page, err = page(req.GetPage(), 3, func(i int64) *projectsv1.Member {
 			return &projectsv1.Member{
 				Id: 100*p + i, Version: 1, CreatedAt: now(), UpdatedAt: now(), ProjectId: p, UserId: p + i,
 				Role: projectsv1.Role_ROLE_MEMBER,
 			}
 		})
-		res.Pages[p] = list
+		res.Pages = append(res.Pages, list)
 	}
 	return res, err
 }
@@ -400,9 +444,11 @@ func (w *world) ListTasks(_ context.Context, req *tasksv1.ListTasksRequest) (_ *
 func (w *world) BatchListTasks(
 	ctx context.Context, req *tasksv1.BatchListTasksRequest,
 ) (_ *tasksv1.BatchListTasksResponse, err error) {
-	res := &tasksv1.BatchListTasksResponse{Pages: make(map[int64]*tasksv1.ListTasksResponse)}
+	res := &tasksv1.BatchListTasksResponse{}
 	for _, p := range req.GetProjectIds() {
-		res.Pages[p], err = w.ListTasks(ctx, &tasksv1.ListTasksRequest{Page: req.GetPage(), ProjectId: p})
+		var list *tasksv1.ListTasksResponse
+		list, err = w.ListTasks(ctx, &tasksv1.ListTasksRequest{Page: req.GetPage(), ProjectId: p})
+		res.Pages = append(res.Pages, &tasksv1.TaskPage{ParentId: p, Tasks: list.GetTasks(), Page: list.GetPage()})
 	}
 	return res, err
 }
@@ -430,9 +476,11 @@ func (w *world) ListComments(
 func (w *world) BatchListComments(
 	ctx context.Context, req *tasksv1.BatchListCommentsRequest,
 ) (_ *tasksv1.BatchListCommentsResponse, err error) {
-	res := &tasksv1.BatchListCommentsResponse{Pages: make(map[int64]*tasksv1.ListCommentsResponse)}
+	res := &tasksv1.BatchListCommentsResponse{}
 	for _, t := range req.GetTaskIds() {
-		res.Pages[t], err = w.ListComments(ctx, &tasksv1.ListCommentsRequest{Page: req.GetPage(), TaskId: t})
+		var list *tasksv1.ListCommentsResponse
+		list, err = w.ListComments(ctx, &tasksv1.ListCommentsRequest{Page: req.GetPage(), TaskId: t})
+		res.Pages = append(res.Pages, &tasksv1.CommentPage{ParentId: t, Comments: list.GetComments(), Page: list.GetPage()})
 	}
 	return res, err
 }
@@ -441,11 +489,11 @@ func (w *world) BatchListComments(
 func (w *world) BatchListSubtasks(
 	_ context.Context, req *tasksv1.BatchListSubtasksRequest,
 ) (_ *tasksv1.BatchListSubtasksResponse, err error) {
-	res := &tasksv1.BatchListSubtasksResponse{Pages: make(map[int64]*tasksv1.ListTasksResponse)}
+	res := &tasksv1.BatchListSubtasksResponse{}
 	for _, t := range req.GetTaskIds() {
-		p := &tasksv1.ListTasksResponse{}
+		p := &tasksv1.TaskPage{ParentId: t}
 		p.Tasks, p.Page, err = page(req.GetPage(), 1, func(int64) *tasksv1.Task { return task(t + 7) })
-		res.Pages[t] = p
+		res.Pages = append(res.Pages, p)
 	}
 	return res, err
 }

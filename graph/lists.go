@@ -47,14 +47,17 @@ func connect[T relay.Node](l *loads, at string, nodes []T, info *pagev1.PageInfo
 	return relay.Connect(nodes, info, info.TotalCount)
 }
 
-// listed is how the services answer a List.
-type listed interface{ GetPage() *pagev1.PageInfo }
+// listed is a page of one of several lists.
+type listed interface {
+	GetParentId() int64
+	GetPage() *pagev1.PageInfo
+}
 
 // listEach gives the parent's page of a list that each of its siblings has, too. list asks for the pages of up to most
 // parents at once, by their ids; it leaves out those that have gone meanwhile, whose list is null.
 func listEach[P, T relay.Node, R listed](
 	ctx context.Context, r *resolver, parent P, most int,
-	list func(ctx context.Context, parents []P) (map[int64]R, error), nodes func(R) []T,
+	list func(ctx context.Context, parents []P) ([]R, error), nodes func(R) []T,
 ) (*relay.Connection[T], error) {
 	at := place(graphql.GetFieldContext(ctx))
 	pages, err := together(ctx, r.loads, at, parent, func(ctx context.Context, parents []P) (map[int64]*relay.Connection[T], error) {
@@ -64,8 +67,8 @@ func listEach[P, T relay.Node, R listed](
 			if err != nil {
 				return nil, r.failure(ctx, err)
 			}
-			for id, p := range pages {
-				all[id] = connect(r.loads, at, nodes(p), p.GetPage())
+			for _, p := range pages {
+				all[p.GetParentId()] = connect(r.loads, at, nodes(p), p.GetPage())
 			}
 		}
 		return all, nil

@@ -21,6 +21,7 @@ func TestWhatIsAskedReachesTheService(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	five, six := int64(5), int64(6)
+	deletedAt := &fieldmaskpb.FieldMask{Paths: []string{"id", "deleted_at"}}
 	trash := &pagev1.PageRequest{Size: 20, OrderBy: "-deleted_at", NoCursors: true}
 	for _, tt := range []struct {
 		query string
@@ -54,15 +55,15 @@ func TestWhatIsAskedReachesTheService(t *testing.T) {
 		},
 		{
 			`{ tasks(filter: {deleted: true}, orderBy: {field: DELETED_AT, direction: DESC}) { nodes { deletedAt } } }`,
-			&tasksv1.ListTasksRequest{Page: trash, Filter: &tasksv1.TaskFilter{Deleted: true}},
+			&tasksv1.ListTasksRequest{Page: trash, Filter: &tasksv1.TaskFilter{Deleted: true}, ReadMask: deletedAt},
 		},
 		{
 			`{ comments(filter: {deleted: true}, orderBy: {field: DELETED_AT, direction: DESC}) { nodes { deletedAt } } }`,
-			&tasksv1.ListCommentsRequest{Page: trash, Deleted: true},
+			&tasksv1.ListCommentsRequest{Page: trash, Deleted: true, ReadMask: deletedAt},
 		},
 		{
 			`{ projects(filter: {deleted: true}, orderBy: {field: DELETED_AT, direction: DESC}) { nodes { deletedAt } } }`,
-			&projectsv1.ListProjectsRequest{Page: trash, Deleted: true},
+			&projectsv1.ListProjectsRequest{Page: trash, Deleted: true, ReadMask: deletedAt},
 		},
 		{
 			`mutation { createTasks(input: {tasks: [{projectId: 2, title: "a", dueDate: "2027-01-01"}, {projectId: "UHJvamVjdDox", title: "b"}]}) {
@@ -89,6 +90,7 @@ func TestWhatIsAskedReachesTheService(t *testing.T) {
 			`{ tasks(filter: {search: "a"}, orderBy: {field: RELEVANCE, direction: DESC}) { nodes { id } } }`,
 			&tasksv1.ListTasksRequest{
 				Page: &pagev1.PageRequest{Size: 20, OrderBy: "-relevance", NoCursors: true}, Filter: &tasksv1.TaskFilter{Search: "a"},
+				ReadMask: &fieldmaskpb.FieldMask{Paths: []string{"id"}},
 			},
 		},
 		{`mutation { logout(input: {}) { userErrors { code } } }`, &usersv1.LogoutRequest{}},

@@ -14,13 +14,16 @@ import (
 const maxProjects = 100
 
 func (r *resolver) batchGetProjects(ctx context.Context, ids []int64) ([]*projectsv1.Project, error) {
-	res, err := r.cfg.Projects.BatchGetProjects(ctx, &projectsv1.BatchGetProjectsRequest{Ids: ids})
+	res, err := r.cfg.Projects.BatchGetProjects(ctx, &projectsv1.BatchGetProjectsRequest{
+		Ids: ids, ReadMask: r.mask(ctx, (*projectsv1.Project)(nil)),
+	})
 	return res.GetProjects(), r.failure(ctx, err)
 }
 
 func (r *resolver) listProjects(
 	ctx context.Context, req *projectsv1.ListProjectsRequest,
 ) (*relay.ProjectConnection, error) {
+	req.ReadMask = r.mask(ctx, (*projectsv1.Project)(nil))
 	res, err := r.cfg.Projects.ListProjects(ctx, req)
 	if err != nil {
 		return nil, r.failure(ctx, err)
@@ -34,11 +37,11 @@ func (r *resolver) listMembers(
 	ctx context.Context, of *projectsv1.Project, req *projectsv1.BatchListMembersRequest,
 ) (*relay.MemberConnection, error) {
 	return listEach(ctx, r, of, maxProjects,
-		func(ctx context.Context, projects []*projectsv1.Project) (map[int64]*projectsv1.ListMembersResponse, error) {
+		func(ctx context.Context, projects []*projectsv1.Project) ([]*projectsv1.MemberPage, error) {
 			req.ProjectIds = ids(projects)
 			res, err := r.cfg.Projects.BatchListMembers(ctx, req)
 			return res.GetPages(), err
-		}, (*projectsv1.ListMembersResponse).GetMembers)
+		}, (*projectsv1.MemberPage).GetMembers)
 }
 
 func projectUsers() references[*projectsv1.Project] {

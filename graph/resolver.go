@@ -20,6 +20,9 @@ type resolver struct {
 	tasks    *rows[*tasksv1.Task]
 	comments *rows[*tasksv1.Comment]
 
+	selecting sync.Once
+	selected  map[string][]string // the names of all fields in the operation, by their types
+
 	feeds  sync.WaitGroup  // of the operation's subscription
 	coming chan trace.Span // by which the next event is delivered; nil where there is no subscription
 	ended  error           // why it ended by itself; once its channel is closed

@@ -15,16 +15,17 @@ import (
 const maxTasks = 1000
 
 func (r *resolver) batchGetTasks(ctx context.Context, ids []int64) ([]*tasksv1.Task, error) {
-	res, err := r.cfg.Tasks.BatchGetTasks(ctx, &tasksv1.BatchGetTasksRequest{Ids: ids})
+	res, err := r.cfg.Tasks.BatchGetTasks(ctx, &tasksv1.BatchGetTasksRequest{Ids: ids, ReadMask: r.mask(ctx, (*tasksv1.Task)(nil))})
 	return res.GetTasks(), r.failure(ctx, err)
 }
 
 func (r *resolver) batchGetComments(ctx context.Context, ids []int64) ([]*tasksv1.Comment, error) {
-	res, err := r.cfg.Tasks.BatchGetComments(ctx, &tasksv1.BatchGetCommentsRequest{Ids: ids})
+	res, err := r.cfg.Tasks.BatchGetComments(ctx, &tasksv1.BatchGetCommentsRequest{Ids: ids, ReadMask: r.mask(ctx, (*tasksv1.Comment)(nil))})
 	return res.GetComments(), r.failure(ctx, err)
 }
 
 func (r *resolver) listTasks(ctx context.Context, req *tasksv1.ListTasksRequest) (*relay.TaskConnection, error) {
+	req.ReadMask = r.mask(ctx, (*tasksv1.Task)(nil))
 	res, err := r.cfg.Tasks.ListTasks(ctx, req)
 	if err != nil {
 		return nil, r.failure(ctx, err)
@@ -37,29 +38,32 @@ func (r *resolver) listTasks(ctx context.Context, req *tasksv1.ListTasksRequest)
 func (r *resolver) listProjectTasks(
 	ctx context.Context, of *projectsv1.Project, req *tasksv1.BatchListTasksRequest,
 ) (*relay.TaskConnection, error) {
+	req.ReadMask = r.mask(ctx, (*tasksv1.Task)(nil))
 	return listEach(ctx, r, of, maxProjects,
-		func(ctx context.Context, projects []*projectsv1.Project) (map[int64]*tasksv1.ListTasksResponse, error) {
+		func(ctx context.Context, projects []*projectsv1.Project) ([]*tasksv1.TaskPage, error) {
 			req.ProjectIds = ids(projects)
 			res, err := r.cfg.Tasks.BatchListTasks(ctx, req)
 			return res.GetPages(), err
-		}, (*tasksv1.ListTasksResponse).GetTasks)
+		}, (*tasksv1.TaskPage).GetTasks)
 }
 
 // listSubtasks lists the tasks below a task and below its siblings; it fills in which.
 func (r *resolver) listSubtasks(
 	ctx context.Context, of *tasksv1.Task, req *tasksv1.BatchListSubtasksRequest,
 ) (*relay.TaskConnection, error) {
+	req.ReadMask = r.mask(ctx, (*tasksv1.Task)(nil))
 	return listEach(ctx, r, of, maxTasks,
-		func(ctx context.Context, tasks []*tasksv1.Task) (map[int64]*tasksv1.ListTasksResponse, error) {
+		func(ctx context.Context, tasks []*tasksv1.Task) ([]*tasksv1.TaskPage, error) {
 			req.TaskIds = ids(tasks)
 			res, err := r.cfg.Tasks.BatchListSubtasks(ctx, req)
 			return res.GetPages(), err
-		}, (*tasksv1.ListTasksResponse).GetTasks)
+		}, (*tasksv1.TaskPage).GetTasks)
 }
 
 func (r *resolver) listComments(
 	ctx context.Context, req *tasksv1.ListCommentsRequest,
 ) (*relay.CommentConnection, error) {
+	req.ReadMask = r.mask(ctx, (*tasksv1.Comment)(nil))
 	res, err := r.cfg.Tasks.ListComments(ctx, req)
 	if err != nil {
 		return nil, r.failure(ctx, err)
@@ -72,12 +76,13 @@ func (r *resolver) listComments(
 func (r *resolver) listTaskComments(
 	ctx context.Context, of *tasksv1.Task, req *tasksv1.BatchListCommentsRequest,
 ) (*relay.CommentConnection, error) {
+	req.ReadMask = r.mask(ctx, (*tasksv1.Comment)(nil))
 	return listEach(ctx, r, of, maxTasks,
-		func(ctx context.Context, tasks []*tasksv1.Task) (map[int64]*tasksv1.ListCommentsResponse, error) {
+		func(ctx context.Context, tasks []*tasksv1.Task) ([]*tasksv1.CommentPage, error) {
 			req.TaskIds = ids(tasks)
 			res, err := r.cfg.Tasks.BatchListComments(ctx, req)
 			return res.GetPages(), err
-		}, (*tasksv1.ListCommentsResponse).GetComments)
+		}, (*tasksv1.CommentPage).GetComments)
 }
 
 func taskUsers() references[*tasksv1.Task] {

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/trackway/trackway/graph/generated"
 	"github.com/trackway/trackway/graph/relay"
@@ -15,26 +14,12 @@ import (
 )
 
 func (r *resolver) batchGetUsers(ctx context.Context, ids []int64) ([]*usersv1.User, error) {
+	// An e-mail address that is selected anywhere is asked for: what is loaded of a user serves the whole operation. Without
+	// addresses users are the same for everybody, and remembered.
 	res, err := r.cfg.Users.BatchGetUsers(ctx, &usersv1.BatchGetUsersRequest{
-		Ids: ids, WithoutEmail: !selectsEmail(graphql.GetOperationContext(ctx).Operation.SelectionSet),
+		Ids: ids, WithoutEmail: !slices.Contains(r.fields(ctx, "User"), "email"),
 	})
 	return res.GetUsers(), r.failure(ctx, err)
-}
-
-// selectsEmail reports whether e-mail addresses are asked for, anywhere: what is loaded of a user serves the whole
-// operation. Without them users are the same for everybody, and remembered.
-func selectsEmail(set ast.SelectionSet) bool {
-	return slices.ContainsFunc(set, func(selection ast.Selection) bool {
-		switch s := selection.(type) {
-		case *ast.Field:
-			return s.Name == "email" || selectsEmail(s.SelectionSet)
-		case *ast.InlineFragment:
-			return selectsEmail(s.SelectionSet)
-		case *ast.FragmentSpread:
-			return selectsEmail(s.Definition.SelectionSet)
-		}
-		return true
-	})
 }
 
 func (r *resolver) listUsers(ctx context.Context, req *usersv1.ListUsersRequest) (*relay.UserConnection, error) {

@@ -233,6 +233,11 @@ func TestWritesBecomeRequests(t *testing.T) {
 				"visibility":"VISIBILITY_PUBLIC","search":"moon"}`),
 		},
 		{
+			"GET", "/api/projects/2/tasks/?fields=id,completed,due_date", "",
+			parse(t, &tasksv1.ListTasksRequest{}, `{"projectId":2,"page":{"endsOnly":true,"size":50},"filter":{},
+				"readMask":"id,status,dueDate"}`),
+		},
+		{
 			"GET", "/api/tasks/4/comments/?author=3", "",
 			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"endsOnly":true,"size":50},"taskId":4,"authorId":3}`),
 		},

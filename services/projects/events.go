@@ -44,7 +44,7 @@ func (s *service) ListEvents(ctx context.Context, req *eventsv1.ListEventsReques
 		in = append(in, r.ProjectID)
 	}
 	slices.Sort(in)
-	readable, err := s.readable(ctx, slices.Compact(in), "project_ids", maxBatch)
+	readable, err := s.readable(ctx, accessColumns, slices.Compact(in), "project_ids", maxBatch)
 	if err != nil {
 		return nil, err
 	}

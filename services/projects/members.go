@@ -49,7 +49,7 @@ func (s *service) BatchListMembers(ctx context.Context, req *projectsv1.BatchLis
 	if err != nil {
 		return nil, err
 	}
-	readable, err := s.readable(ctx, req.GetProjectIds(), "project_ids", maxLists)
+	readable, err := s.readable(ctx, accessColumns, req.GetProjectIds(), "project_ids", maxLists)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +57,9 @@ func (s *service) BatchListMembers(ctx context.Context, req *projectsv1.BatchLis
 	if err != nil {
 		return nil, err
 	}
-	answer := &projectsv1.BatchListMembersResponse{Pages: make(map[int64]*projectsv1.ListMembersResponse, len(pages))}
+	answer := &projectsv1.BatchListMembersResponse{Pages: make([]*projectsv1.MemberPage, 0, len(pages))}
 	for id, p := range pages {
-		answer.Pages[id] = &projectsv1.ListMembersResponse{Members: protos(p.Rows), Page: pageInfo(p)}
+		answer.Pages = append(answer.Pages, &projectsv1.MemberPage{ParentId: id, Members: protos(p.Rows), Page: pageInfo(p)})
 	}
 	return answer, nil
 }

@@ -56,9 +56,23 @@ func projectOrders(req *projectsv1.ListProjectsRequest) page.List[*project] {
 	return orders.Searched(req.GetSearch(), func(p *project) int64 { return p.Relevance })
 }
 
+// projectColumns are the columns of projects: what says who may do what, and what others are named by; the rest; and the
+// text, which may be large.
+func projectColumns() page.Columns {
+	return page.Columns{
+		{"p.id", "p.name", "p.visibility", "p.owner_id", "p.archived_at", "p.require_if_match"},
+		{"p.version", "p.created_at", "p.updated_at", "p.deleted_at"},
+		{"p.description"},
+	}
+}
+
+// accessColumns are those that say who may do what.
+const accessColumns bun.Safe = "p.id, p.visibility, p.archived_at, p.require_if_match"
+
+// proto is the message. What has not been read is not in it.
 func (p *project) proto() *projectsv1.Project {
 	return &projectsv1.Project{
-		Id: p.ID, Version: p.Version, CreatedAt: timestamppb.New(p.CreatedAt), UpdatedAt: timestamppb.New(p.UpdatedAt),
+		Id: p.ID, Version: p.Version, CreatedAt: timestamp(p.CreatedAt), UpdatedAt: timestamp(p.UpdatedAt),
 		Name: p.Name, Description: p.Description, Visibility: p.Visibility, OwnerId: p.OwnerID,
 		ArchivedAt: timestamp(p.ArchivedAt), DeletedAt: timestamp(p.DeletedAt), RequireIfMatch: p.RequireIfMatch,
 	}

@@ -613,8 +613,8 @@ func TestAccessIsOneStatement(t *testing.T) {
 	if err != nil || len(pages.GetPages()) != 1 {
 		t.Fatalf("members of a public project: got %v, %v, want one page", pages, err)
 	}
-	page := pages.GetPages()[public.GetId()]
-	if len(page.GetMembers()) != 2 || page.GetMembers()[0].GetUserId() != owner || page.GetPage().GetTotalCount() != 5 ||
+	page := pages.GetPages()[0]
+	if page.GetParentId() != public.GetId() || len(page.GetMembers()) != 2 || page.GetMembers()[0].GetUserId() != owner || page.GetPage().GetTotalCount() != 5 ||
 		!page.GetPage().GetHasNext() {
 		t.Errorf("members of a public project: got %v, want the first two of five, the owner first", page)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -52,7 +53,11 @@ func (s *service) GetProject(ctx context.Context, req *projectsv1.GetProjectRequ
 
 // BatchGetProjects gives the projects among the ids that the caller may read.
 func (s *service) BatchGetProjects(ctx context.Context, req *projectsv1.BatchGetProjectsRequest) (*projectsv1.BatchGetProjectsResponse, error) {
-	readable, err := s.readable(ctx, req.GetIds(), "ids", maxBatch)
+	columns, err := projectColumns().Read(req.GetReadMask())
+	if err != nil {
+		return nil, err
+	}
+	readable, err := s.readable(ctx, columns, req.GetIds(), "ids", maxBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -65,13 +70,17 @@ func (s *service) ListProjects(ctx context.Context, req *projectsv1.ListProjects
 	if err != nil {
 		return nil, err
 	}
+	columns, err := projectColumns().Read(req.GetReadMask(), q.Fields()...)
+	if err != nil {
+		return nil, err
+	}
 	var c errs.Check
 	c.Text("search", req.GetSearch(), 0, maxSearch)
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	p, err := s.store.list(ctx, projectFilter{
-		userID: auth.CallerFrom(ctx).UserID, public: req.GetVisibility() == projectsv1.Visibility_VISIBILITY_PUBLIC,
+		columns: columns, userID: auth.CallerFrom(ctx).UserID, public: req.GetVisibility() == projectsv1.Visibility_VISIBILITY_PUBLIC,
 		role: auth.Role(req.GetRole()), archived: req.Archived, search: req.GetSearch(),
 		deleted: req.GetDeleted(), among: auth.CallerFrom(ctx).Projects,
 	}, q)
@@ -188,7 +197,7 @@ func (p *project) expect(version int64) error {
 
 // BatchGetAccess says what the caller is in each of the projects.
 func (s *service) BatchGetAccess(ctx context.Context, req *projectsv1.BatchGetAccessRequest) (*projectsv1.BatchGetAccessResponse, error) {
-	readable, err := s.readable(ctx, req.GetProjectIds(), "project_ids", maxBatch)
+	readable, err := s.readable(ctx, accessColumns, req.GetProjectIds(), "project_ids", maxBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +265,7 @@ func (s *service) ExplainAccess(ctx context.Context, req *projectsv1.ExplainAcce
 
 // require gives a project in which the caller may do this.
 func (s *service) require(ctx context.Context, id int64, p auth.Permission) (*project, error) {
-	found, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID, id)
+	found, err := s.store.get(ctx, projectColumns().All(), auth.CallerFrom(ctx).UserID, id)
 	if err != nil {
 		return nil, err
 	}
@@ -266,12 +275,12 @@ func (s *service) require(ctx context.Context, id int64, p auth.Permission) (*pr
 	return found[0], errs.InProject(found[0].role(ctx).Require(p, "project"), id)
 }
 
-// readable gives the projects among the ids that the caller may read; field is where the ids came from.
-func (s *service) readable(ctx context.Context, ids []int64, field string, most int) ([]*project, error) {
+// readable gives columns of the projects among the ids that the caller may read; field is where the ids came from.
+func (s *service) readable(ctx context.Context, columns bun.Safe, ids []int64, field string, most int) ([]*project, error) {
 	if len(ids) > most {
 		return nil, errs.InvalidField(field, "must be at most %d", most)
 	}
-	found, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID, ids...)
+	found, err := s.store.get(ctx, columns, auth.CallerFrom(ctx).UserID, ids...)
 	return slices.DeleteFunc(found, func(p *project) bool { return !p.role(ctx).Allows(auth.ReadProject) }), err
 }
 

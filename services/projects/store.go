@@ -27,34 +27,36 @@ const (
 // store holds every SQL statement of the service.
 type store struct{ db *write.DB }
 
-// visibleTo selects live projects together with the user's role in each.
-func (s store) visibleTo(userID int64) *bun.SelectQuery {
-	return s.withRole(userID).Where("p.deleted_at IS NULL")
+// visibleTo selects columns of live projects together with the user's role in each.
+func (s store) visibleTo(userID int64, columns bun.Safe) *bun.SelectQuery {
+	return s.withRole(userID, columns).Where("p.deleted_at IS NULL")
 }
 
-// withRole selects projects, whether or not they are deleted, together with the user's role in each.
-func (s store) withRole(userID int64) *bun.SelectQuery {
+// withRole selects columns of projects, whether or not they are deleted, together with the user's role in each.
+func (s store) withRole(userID int64, columns bun.Safe) *bun.SelectQuery {
 	return s.db.NewSelect().
-		ColumnExpr("?TableColumns, coalesce(mine.role, 0) AS role").
+		ColumnExpr("?, coalesce(mine.role, 0) AS role", columns).
 		Join("LEFT JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", postgres.Arg(userID))
 }
 
 // projectOrTrash gives one project, whether or not it is deleted, with the user's role in it.
 func (s store) projectOrTrash(ctx context.Context, userID, id int64) (*project, error) {
 	p := new(project)
-	err := s.db.Scan(ctx, s.withRole(userID).Model(p).Where("p.id = ?", postgres.Arg(id)), p)
+	err := s.db.Scan(ctx, s.withRole(userID, projectColumns().All()).Model(p).Where("p.id = ?", postgres.Arg(id)), p)
 	return p, postgres.Error(err, "project")
 }
 
-// get gives the projects among the ids that are not deleted, each with the user's role in it.
-func (s store) get(ctx context.Context, userID int64, ids ...int64) ([]*project, error) {
+// get gives columns of the projects among the ids that are not deleted, each with the user's role in it.
+func (s store) get(ctx context.Context, columns bun.Safe, userID int64, ids ...int64) ([]*project, error) {
 	var projects []*project
-	err := s.db.Scan(ctx, s.visibleTo(userID).Model(&projects).Where("p.id = ANY(?)", postgres.ArrayArg(ids)), &projects)
+	err := s.db.Scan(ctx, s.visibleTo(userID, columns).Model(&projects).
+		Where("p.id = ANY(?)", postgres.ArrayArg(ids)), &projects)
 	return projects, postgres.Error(err, "project")
 }
 
 // projectFilter narrows a list of projects.
 type projectFilter struct {
+	columns  bun.Safe // what is read of them
 	userID   int64
 	public   bool // all public projects, and not the user's own
 	role     auth.Role
@@ -66,7 +68,7 @@ type projectFilter struct {
 
 // list gives one page of projects.
 func (s store) list(ctx context.Context, f projectFilter, q *page.Query[*project]) (page.Page[*project], error) {
-	sel := s.withRole(f.userID)
+	sel := s.withRole(f.userID, f.columns)
 	if f.deleted {
 		sel = sel.Where("p.deleted_at IS NOT NULL AND p.owner_id = ?", postgres.Arg(f.userID))
 	} else {

@@ -183,7 +183,7 @@ type change struct {
 // changes applies the updates to the tasks as they are now. Those that can not be done become failures.
 func (s *service) changes(ctx context.Context, reqs []*tasksv1.UpdateTaskRequest, updates []*taskUpdate, failed failures) ([]change, error) {
 	asked := of(failed, updates)
-	found, err := s.store.tasks(ctx, mapped(asked, func(u *taskUpdate) int64 { return u.ID }))
+	found, err := s.store.tasks(ctx, taskColumns().All(), mapped(asked, func(u *taskUpdate) int64 { return u.ID }))
 	if err != nil {
 		return nil, err
 	}

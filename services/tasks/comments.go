@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trackway/trackway/services/platform/auth"
@@ -28,10 +29,11 @@ func (s *service) BatchGetComments(ctx context.Context, req *tasksv1.BatchGetCom
 	if len(req.GetIds()) > maxBatch {
 		return nil, errs.InvalidField("ids", "must be at most %d", maxBatch)
 	}
-	if len(req.GetIds()) == 0 {
-		return &tasksv1.BatchGetCommentsResponse{}, nil
+	columns, err := commentColumns().Read(req.GetReadMask())
+	if err != nil || len(req.GetIds()) == 0 {
+		return &tasksv1.BatchGetCommentsResponse{}, err
 	}
-	comments, err := s.store.commentsAmong(ctx, req.GetIds())
+	comments, err := s.store.commentsAmong(ctx, columns, req.GetIds())
 	if err != nil {
 		return nil, err
 	}
@@ -43,23 +45,33 @@ func (s *service) BatchGetComments(ctx context.Context, req *tasksv1.BatchGetCom
 	return &tasksv1.BatchGetCommentsResponse{Comments: protos(comments)}, nil
 }
 
+// newCommentList checks how comments are to be listed, and which columns that takes.
+func newCommentList(req page.Request, mask page.Mask, deleted bool) (*page.Query[*comment], bun.Safe, error) {
+	q, err := commentOrders(deleted).Query(req)
+	if err != nil {
+		return nil, "", err
+	}
+	columns, err := commentColumns().Read(mask, q.Fields()...)
+	return q, columns, err
+}
+
 // ListComments gives one page of the comments on one task, or of those in all projects that the caller is a member of.
 func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsRequest) (*tasksv1.ListCommentsResponse, error) {
 	if req.GetDeleted() {
 		return s.listDeletedComments(ctx, req)
 	}
-	q, err := commentOrders(false).Query(req.GetPage())
+	q, columns, err := newCommentList(req.GetPage(), req.GetReadMask(), false)
 	if err != nil {
 		return nil, err
 	}
 	if req.GetTaskId() != 0 {
-		return s.listTaskComments(ctx, req, q)
+		return s.listTaskComments(ctx, req, columns, q)
 	}
 	projects, err := s.listed(ctx, 0, auth.ReadProject)
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.store.listComments(ctx, projects, req.GetAuthorId(), q)
+	p, err := s.store.listComments(ctx, columns, projects, req.GetAuthorId(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -68,12 +80,12 @@ func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsReq
 
 // listTaskComments gives one page of the comments on one task. It reads none before it knows that the caller may: how
 // long that takes would tell of the comments on a hidden task.
-func (s *service) listTaskComments(ctx context.Context, req *tasksv1.ListCommentsRequest, q *page.Query[*comment],
+func (s *service) listTaskComments(ctx context.Context, req *tasksv1.ListCommentsRequest, columns bun.Safe, q *page.Query[*comment],
 ) (*tasksv1.ListCommentsResponse, error) {
 	if _, _, err := s.require(ctx, req.GetTaskId(), auth.ReadProject); err != nil {
 		return nil, err
 	}
-	lists, err := s.store.commentsOf(ctx, []int64{req.GetTaskId()}, req.GetAuthorId(), q)
+	lists, err := s.store.commentsOf(ctx, columns, []int64{req.GetTaskId()}, req.GetAuthorId(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +97,7 @@ func (s *service) listTaskComments(ctx context.Context, req *tasksv1.ListComment
 
 // listDeletedComments gives one page of the comments that the caller may restore.
 func (s *service) listDeletedComments(ctx context.Context, req *tasksv1.ListCommentsRequest) (*tasksv1.ListCommentsResponse, error) {
-	q, err := commentOrders(true).Query(req.GetPage())
+	q, columns, err := newCommentList(req.GetPage(), req.GetReadMask(), true)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +110,7 @@ func (s *service) listDeletedComments(ctx context.Context, req *tasksv1.ListComm
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.store.deletedComments(ctx, trashFilter{
+	p, err := s.store.deletedComments(ctx, columns, trashFilter{
 		userID: auth.CallerFrom(ctx).UserID, taskID: req.GetTaskId(), authorID: req.GetAuthorId(),
 		projects: a.allowing(auth.WriteComments), moderated: a.allowing(auth.ModerateComment),
 	}, q)
@@ -122,12 +134,12 @@ func (s *service) BatchListComments(ctx context.Context, req *tasksv1.BatchListC
 	if len(req.GetTaskIds()) > maxBatch {
 		return nil, errs.InvalidField("task_ids", "must be at most %d", maxBatch)
 	}
-	q, err := commentOrders(false).Query(req.GetPage())
+	q, columns, err := newCommentList(req.GetPage(), req.GetReadMask(), false)
 	if err != nil {
 		return nil, err
 	}
 	// The rows tell the projects of the tasks: those that the caller may not read are dropped after one statement.
-	lists, err := s.store.commentsOf(ctx, req.GetTaskIds(), req.GetAuthorId(), q)
+	lists, err := s.store.commentsOf(ctx, columns, req.GetTaskIds(), req.GetAuthorId(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +147,11 @@ func (s *service) BatchListComments(ctx context.Context, req *tasksv1.BatchListC
 	if err != nil {
 		return nil, err
 	}
-	answer := &tasksv1.BatchListCommentsResponse{Pages: make(map[int64]*tasksv1.ListCommentsResponse, len(lists))}
+	answer := &tasksv1.BatchListCommentsResponse{Pages: make([]*tasksv1.CommentPage, 0, len(lists))}
 	for _, l := range lists {
 		if a.readable(l.projectID) {
-			answer.Pages[l.taskID] = &tasksv1.ListCommentsResponse{Comments: protos(l.Rows), Page: pageInfo(l.Page)}
+			answer.Pages = append(answer.Pages,
+				&tasksv1.CommentPage{ParentId: l.taskID, Comments: protos(l.Rows), Page: pageInfo(l.Page)})
 		}
 	}
 	return answer, nil

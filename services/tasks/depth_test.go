@@ -36,13 +36,13 @@ func TestTheLastPageCostsWhatTheFirstCosts(t *testing.T) {
 	s := deep(t)
 	for _, projects := range [][]int64{{1}, {1, 2, 3}} {
 		pagetest.SameCost(t, s.db.DB, taskOrders(nil), func(ctx context.Context, q *page.Query[*task]) (page.Page[*task], error) {
-			return s.listTasks(ctx, projects, taskFilter{}, q)
+			return s.listTasks(ctx, projects, taskFilter{columns: taskColumns().All()}, q)
 		})
 		pagetest.SameCost(t, s.db.DB, commentOrders(false), func(ctx context.Context, q *page.Query[*comment]) (page.Page[*comment], error) {
-			return s.listComments(ctx, projects, 0, q)
+			return s.listComments(ctx, commentColumns().All(), projects, 0, q)
 		})
 	}
-	f := taskFilter{search: "word77"}
+	f := taskFilter{columns: taskColumns().All(), search: "word77"}
 	orders := taskOrders(&tasksv1.TaskFilter{Search: f.search})
 	found := page.List[*task]{orders[0], orders[len(orders)-1]} // by id and by relevance
 	pagetest.SameCost(t, s.db.DB, found, func(ctx context.Context, q *page.Query[*task]) (page.Page[*task], error) {
@@ -59,7 +59,7 @@ func TestASearchReadsItsIndex(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = s.listTasks(ctx, []int64{1}, taskFilter{search: "word77"}, q)
+		_, err = s.listTasks(ctx, []int64{1}, taskFilter{columns: taskColumns().All(), search: "word77"}, q)
 		return err
 	})
 }

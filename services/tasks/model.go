@@ -65,9 +65,24 @@ func taskOrders(f *tasksv1.TaskFilter) page.List[*task] {
 	return orders.Searched(f.GetSearch(), func(t *task) int64 { return t.Relevance })
 }
 
+// taskColumns are the columns of tasks: what a card of a board shows, what it takes to change one, the times, and the
+// text, which may be large.
+func taskColumns() page.Columns {
+	return page.Columns{
+		{"t.id", "t.project_id", "t.title", "t.status", "t.assignee_id"},
+		{"t.version", "t.number", "t.priority", "t.labels", "t.creator_id", "t.parent_id", "t.due_date", "t.position"},
+		{"t.created_at", "t.updated_at", "t.completed_at", "t.deleted_at"},
+		{"t.description"},
+	}
+}
+
+// whereTask are the columns that say whose a task is.
+const whereTask bun.Safe = "t.id, t.project_id"
+
 // dueDate puts the tasks without a due date behind all others, as the index tasks_due_date does.
 const dueDate = "coalesce(t.due_date, 'infinity')"
 
+// proto is the message. What has not been read is not in it.
 func (t *task) proto() *tasksv1.Task {
 	m := &struct { // in one piece with the times that each task has, as a page is of many
 		task             tasksv1.Task
@@ -149,6 +164,16 @@ func commentOrders(deleted bool) page.List[*comment] {
 	return orders
 }
 
+// commentColumns are the columns of comments, which are read together with their tasks t.
+func commentColumns() page.Columns {
+	return page.Columns{
+		{"c.id", "t.id AS task_id", "t.project_id", "c.author_id"},
+		{"c.version", "c.created_at", "c.updated_at", "c.deleted_at"},
+		{"c.body"},
+	}
+}
+
+// proto is the message. What has not been read is not in it.
 func (c *comment) proto() *tasksv1.Comment {
 	m := &struct { // in one piece, as a task's
 		comment          tasksv1.Comment
@@ -200,8 +225,11 @@ func (d *date) order() string {
 	return string(*d)
 }
 
-// set gives the timestamp, which has become t.
+// set gives the timestamp, which has become t; nil for no time.
 func set(to *timestamppb.Timestamp, t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
 	to.Seconds, to.Nanos = t.Unix(), int32(t.Nanosecond())
 	return to
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/write"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
@@ -46,22 +48,26 @@ func (s *service) GetTask(ctx context.Context, req *tasksv1.GetTaskRequest) (*ta
 
 // BatchGetTasks gives the tasks among the ids that the caller may read.
 func (s *service) BatchGetTasks(ctx context.Context, req *tasksv1.BatchGetTasksRequest) (*tasksv1.BatchGetTasksResponse, error) {
-	tasks, err := s.readable(ctx, req.GetIds(), "ids")
+	columns, err := taskColumns().Read(req.GetReadMask())
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := s.readable(ctx, columns, req.GetIds(), "ids")
 	if err != nil {
 		return nil, err
 	}
 	return &tasksv1.BatchGetTasksResponse{Tasks: protos(tasks)}, nil
 }
 
-// readable gives the tasks among the ids that the caller may read; field is where the ids came from.
-func (s *service) readable(ctx context.Context, ids []int64, field string) ([]*task, error) {
+// readable gives columns of the tasks among the ids that the caller may read; field is where the ids came from.
+func (s *service) readable(ctx context.Context, columns bun.Safe, ids []int64, field string) ([]*task, error) {
 	if len(ids) > maxBatch {
 		return nil, errs.InvalidField(field, "must be at most %d", maxBatch)
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	tasks, err := s.store.tasks(ctx, ids)
+	tasks, err := s.store.tasks(ctx, columns, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +78,23 @@ func (s *service) readable(ctx context.Context, ids []int64, field string) ([]*t
 	return slices.DeleteFunc(tasks, func(t *task) bool { return !a.readable(t.ProjectID) }), nil
 }
 
+// newTaskList checks how tasks are to be listed, which ones, and which columns that takes beside those of other fields.
+func newTaskList(req page.Request, filter *tasksv1.TaskFilter, mask page.Mask, others ...string) (*page.Query[*task], taskFilter, error) {
+	q, err := taskOrders(filter).Query(req)
+	if err != nil {
+		return nil, taskFilter{}, err
+	}
+	f, err := newTaskFilter(filter)
+	if err != nil {
+		return nil, f, err
+	}
+	f.columns, err = taskColumns().Read(mask, append(q.Fields(), others...)...)
+	return q, f, err
+}
+
 // ListTasks gives one page of the tasks of one project, or of all that the caller is a member of.
 func (s *service) ListTasks(ctx context.Context, req *tasksv1.ListTasksRequest) (*tasksv1.ListTasksResponse, error) {
-	q, err := taskOrders(req.GetFilter()).Query(req.GetPage())
-	if err != nil {
-		return nil, err
-	}
-	f, err := newTaskFilter(req.GetFilter())
+	q, f, err := newTaskList(req.GetPage(), req.GetFilter(), req.GetReadMask())
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +135,7 @@ func (s *service) BatchListTasks(ctx context.Context, req *tasksv1.BatchListTask
 	if len(req.GetProjectIds()) > maxProjects {
 		return nil, errs.InvalidField("project_ids", "must be at most %d", maxProjects)
 	}
-	q, err := taskOrders(req.GetFilter()).Query(req.GetPage())
-	if err != nil {
-		return nil, err
-	}
-	f, err := newTaskFilter(req.GetFilter())
+	q, f, err := newTaskList(req.GetPage(), req.GetFilter(), req.GetReadMask())
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +148,7 @@ func (s *service) BatchListTasks(ctx context.Context, req *tasksv1.BatchListTask
 	if err != nil {
 		return nil, err
 	}
-	answer := &tasksv1.BatchListTasksResponse{Pages: make(map[int64]*tasksv1.ListTasksResponse, len(pages))}
-	for id, p := range pages {
-		answer.Pages[id] = &tasksv1.ListTasksResponse{Tasks: protos(p.Rows), Page: pageInfo(p)}
-	}
-	return answer, nil
+	return &tasksv1.BatchListTasksResponse{Pages: taskPages(pages)}, nil
 }
 
 // BatchListSubtasks gives the same page of the tasks below each of several tasks.
@@ -151,15 +159,11 @@ func (s *service) BatchListSubtasks(ctx context.Context, req *tasksv1.BatchListS
 	if req.GetFilter().GetDeleted() {
 		return nil, errs.InvalidField("deleted", "can not be together with task_ids")
 	}
-	q, err := taskOrders(req.GetFilter()).Query(req.GetPage())
+	q, f, err := newTaskList(req.GetPage(), req.GetFilter(), req.GetReadMask(), "parent_id")
 	if err != nil {
 		return nil, err
 	}
-	f, err := newTaskFilter(req.GetFilter())
-	if err != nil {
-		return nil, err
-	}
-	parents, err := s.readable(ctx, req.GetTaskIds(), "task_ids")
+	parents, err := s.readable(ctx, whereTask, req.GetTaskIds(), "task_ids")
 	if err != nil {
 		return nil, err
 	}
@@ -167,11 +171,15 @@ func (s *service) BatchListSubtasks(ctx context.Context, req *tasksv1.BatchListS
 	if err != nil {
 		return nil, err
 	}
-	answer := &tasksv1.BatchListSubtasksResponse{Pages: make(map[int64]*tasksv1.ListTasksResponse, len(pages))}
+	return &tasksv1.BatchListSubtasksResponse{Pages: taskPages(pages)}, nil
+}
+
+func taskPages(pages map[int64]page.Page[*task]) []*tasksv1.TaskPage {
+	all := make([]*tasksv1.TaskPage, 0, len(pages))
 	for id, p := range pages {
-		answer.Pages[id] = &tasksv1.ListTasksResponse{Tasks: protos(p.Rows), Page: pageInfo(p)}
+		all = append(all, &tasksv1.TaskPage{ParentId: id, Tasks: protos(p.Rows), Page: pageInfo(p)})
 	}
-	return answer, nil
+	return all
 }
 
 // newTask is the task that a request asks for, as far as the request alone can tell.

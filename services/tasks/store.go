@@ -39,15 +39,17 @@ func (s store) taskOrTrash(ctx context.Context, id int64) (*task, error) {
 	return t, postgres.Error(err, "task")
 }
 
-// tasks gives the tasks among the ids that are not deleted.
-func (s store) tasks(ctx context.Context, ids []int64) ([]*task, error) {
+// tasks gives columns of the tasks among the ids that are not deleted.
+func (s store) tasks(ctx context.Context, columns bun.Safe, ids []int64) ([]*task, error) {
 	var tasks []*task
-	err := s.db.Scan(ctx, s.db.NewSelect().Model(&tasks).Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(ids)), &tasks)
+	err := s.db.Scan(ctx, s.db.NewSelect().Model(&tasks).ColumnExpr("?", columns).
+		Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(ids)), &tasks)
 	return tasks, postgres.Error(err, "task")
 }
 
 // taskFilter narrows a list of tasks; what is zero does not narrow.
 type taskFilter struct {
+	columns              bun.Safe // what is read of them
 	statuses, priorities []int32
 	completed            *bool
 	labels               []string
@@ -95,7 +97,7 @@ func (f taskFilter) narrow(s *bun.SelectQuery) *bun.SelectQuery {
 	if !f.updatedSince.IsZero() {
 		s = s.Where("t.updated_at >= ?", postgres.Literal(f.updatedSince))
 	}
-	return page.Search(s.ColumnExpr("?TableColumns"), f.search)
+	return page.Search(s.ColumnExpr("?", f.columns), f.search)
 }
 
 // equalOrNull keeps the rows with the id, or those without one for 0, in the two forms that an index answers.
@@ -489,8 +491,9 @@ func (s store) commentOrTrash(ctx context.Context, id int64) (*comment, error) {
 
 // deletedComments gives one page of the deleted comments of the projects, or of one task, taken together: the user's
 // own, and everybody's in the projects that the user moderates.
-func (s store) deletedComments(ctx context.Context, f trashFilter, q *page.Query[*comment]) (page.Page[*comment], error) {
-	sel := s.commentsOrTrash().Where("c.deleted_at IS NOT NULL").
+func (s store) deletedComments(ctx context.Context, columns bun.Safe, f trashFilter, q *page.Query[*comment],
+) (page.Page[*comment], error) {
+	sel := s.commentsOrTrash().ColumnExpr("?", columns).Where("c.deleted_at IS NOT NULL").
 		Where("(c.author_id = ? OR c.project_id = ANY(?))", postgres.Arg(f.userID), postgres.ArrayArg(f.moderated))
 	if f.taskID != 0 {
 		sel = sel.Where("c.task_id = ?", postgres.Arg(f.taskID))
@@ -508,17 +511,18 @@ type trashFilter struct {
 	projects, moderated      []int64
 }
 
-// commentsAmong gives the comments among the ids.
-func (s store) commentsAmong(ctx context.Context, ids []int64) ([]*comment, error) {
+// commentsAmong gives columns of the comments among the ids.
+func (s store) commentsAmong(ctx context.Context, columns bun.Safe, ids []int64) ([]*comment, error) {
 	var comments []*comment
-	err := s.db.Scan(ctx, s.comments().Model(&comments).Where("c.id = ANY(?)", postgres.ArrayArg(ids)), &comments)
+	err := s.db.Scan(ctx, s.comments().Model(&comments).ColumnExpr("?", columns).
+		Where("c.id = ANY(?)", postgres.ArrayArg(ids)), &comments)
 	return comments, postgres.Error(err, "comment")
 }
 
 // listComments gives one page of the projects' comments, taken together.
-func (s store) listComments(ctx context.Context, projectIDs []int64, authorID int64, q *page.Query[*comment],
+func (s store) listComments(ctx context.Context, columns bun.Safe, projectIDs []int64, authorID int64, q *page.Query[*comment],
 ) (page.Page[*comment], error) {
-	sel := s.comments()
+	sel := s.comments().ColumnExpr("?", columns)
 	if authorID != 0 {
 		sel = sel.Where("c.author_id = ?", postgres.Arg(authorID))
 	}
@@ -535,7 +539,8 @@ type commentList struct {
 
 // commentsOf gives the same page of each task's comments, in one statement. It starts from the tasks, so that a task
 // without comments has its empty page, and one that is deleted or was never there has none.
-func (s store) commentsOf(ctx context.Context, taskIDs []int64, authorID int64, q *page.Query[*comment]) ([]*commentList, error) {
+func (s store) commentsOf(ctx context.Context, columns bun.Safe, taskIDs []int64, authorID int64, q *page.Query[*comment],
+) ([]*commentList, error) {
 	var rows []*comment
 	of := s.db.NewSelect().Model(&rows).
 		Where("c.project_id = t.project_id AND c.task_id = t.id AND c.deleted_at IS NULL")
@@ -544,7 +549,7 @@ func (s store) commentsOf(ctx context.Context, taskIDs []int64, authorID int64, 
 	}
 	sel := s.db.NewSelect().TableExpr("tasks AS t").
 		Join("LEFT JOIN LATERAL (?) AS c ON true", q.Keyset(of.Clone())).
-		ColumnExpr("c.*, t.id AS task_id, t.project_id").
+		ColumnExpr("?", columns).
 		Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(taskIDs))
 	if q.Counts() {
 		sel = sel.ColumnExpr("(?) AS total", of.Clone().ColumnExpr("count(*)"))

@@ -251,11 +251,21 @@ func left[T any](things []T, err error) error {
 }
 
 // leftOut is left for pages.
-func leftOut[T any](pages map[int64]T, err error) error {
+func leftOut[T any](pages []T, err error) error {
 	if err == nil && len(pages) == 0 {
 		return errs.Missing("page")
 	}
 	return err
+}
+
+// pageOf finds the page of a parent, or nil.
+func pageOf[P interface{ GetParentId() int64 }](pages []P, parent int64) (found P) {
+	for _, p := range pages {
+		if p.GetParentId() == parent {
+			return p
+		}
+	}
+	return found
 }
 
 func texts[T any](things []T, text func(T) string) string { return fmt.Sprint(mapped(things, text)) }

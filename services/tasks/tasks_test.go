@@ -375,8 +375,8 @@ func TestEveryReadableTaskHasItsPageOfSubtasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(map[int64]string)
-	for id, p := range answer.GetPages() {
-		got[id] = fmt.Sprint(mapped(p.GetTasks(), (*tasksv1.Task).GetId), p.GetPage().GetHasNext(), p.GetPage().GetTotalCount())
+	for _, p := range answer.GetPages() {
+		got[p.GetParentId()] = fmt.Sprint(mapped(p.GetTasks(), (*tasksv1.Task).GetId), p.GetPage().GetHasNext(), p.GetPage().GetTotalCount())
 	}
 	want := map[int64]string{top.GetId(): fmt.Sprint([]int64{last.GetId()}, true, 2), leaf.GetId(): fmt.Sprint([]int64{}, false, 0)}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -459,7 +459,7 @@ func TestFiltersNarrow(t *testing.T) {
 		if err != nil || len(each.GetPages()) != 2 {
 			t.Fatalf("%s: got %v, %v, want two pages", tt.name, each, err)
 		}
-		p, q := each.GetPages()[project], each.GetPages()[other]
+		p, q := pageOf(each.GetPages(), project), pageOf(each.GetPages(), other)
 		got := fmt.Sprint(append(mapped(p.GetTasks(), title), mapped(q.GetTasks(), title)...))
 		if got != tt.all || p.GetPage().GetTotalCount() != int64(len(p.GetTasks())) || q.GetPage().TotalCount == nil {
 			t.Errorf("%s, project by project: got %s, want %s", tt.name, got, tt.all)

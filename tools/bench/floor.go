@@ -147,8 +147,8 @@ func inMemory() graph.Config {
 	now := timestamppb.Now()
 	m := &memory{
 		projects: &projectsv1.ListProjectsResponse{Page: &pagev1.PageInfo{}},
-		tasks:    &tasksv1.BatchListTasksResponse{Pages: map[int64]*tasksv1.ListTasksResponse{}},
-		comments: &tasksv1.BatchListCommentsResponse{Pages: map[int64]*tasksv1.ListCommentsResponse{}},
+		tasks:    &tasksv1.BatchListTasksResponse{},
+		comments: &tasksv1.BatchListCommentsResponse{},
 		people:   &usersv1.BatchGetUsersResponse{},
 	}
 	for u := int64(1); u <= 20; u++ {
@@ -156,23 +156,23 @@ func inMemory() graph.Config {
 	}
 	for p := int64(1); p <= projectsEach; p++ {
 		m.projects.Projects = append(m.projects.Projects, &projectsv1.Project{Id: p, Version: 1, Name: "Project", CreatedAt: now, UpdatedAt: now})
-		page := &tasksv1.ListTasksResponse{Page: &pagev1.PageInfo{}}
+		page := &tasksv1.TaskPage{ParentId: p, Page: &pagev1.PageInfo{}}
 		for n := int64(1); n <= 10; n++ {
 			id := p*10 + n
 			page.Tasks = append(page.Tasks, &tasksv1.Task{
 				Id: id, Version: 1, ProjectId: p, Number: n, Title: "Task 12345: make the thing work", Description: description,
 				Status: tasksv1.Status_STATUS_TODO, AssigneeId: new(id%20 + 1), CreatorId: 1, CreatedAt: now, UpdatedAt: now,
 			})
-			talk := &tasksv1.ListCommentsResponse{Page: &pagev1.PageInfo{}}
+			talk := &tasksv1.CommentPage{ParentId: id, Page: &pagev1.PageInfo{}}
 			for c := range int64(commentsEach) {
 				talk.Comments = append(talk.Comments, &tasksv1.Comment{
 					Id: id*10 + c, Version: 1, TaskId: id, AuthorId: (id+c)%20 + 1, Body: "Tried it: it works here, with the last version.",
 					CreatedAt: now, UpdatedAt: now,
 				})
 			}
-			m.comments.Pages[id] = talk
+			m.comments.Pages = append(m.comments.Pages, talk)
 		}
-		m.tasks.Pages[p] = page
+		m.tasks.Pages = append(m.tasks.Pages, page)
 	}
 	return graph.Config{
 		Users: usersOf{memory: m}, Projects: projectsOf{memory: m}, Tasks: tasksOf{memory: m}, Log: slog.New(slog.DiscardHandler),

@@ -137,6 +137,7 @@ type commentList struct {
 func (a *api) listComments(ctx context.Context, in *commentList) (*List[View[Comment]], error) {
 	res, err := a.tasks.ListComments(ctx, &tasksv1.ListCommentsRequest{
 		Page: in.request(in.Ordering), TaskId: in.Task, AuthorId: in.Author, Deleted: in.Trash,
+		ReadMask: in.mask((*tasksv1.Comment)(nil), len(in.Expand) > 0 || in.Permissions),
 	})
 	if err != nil {
 		return nil, err

@@ -129,6 +129,7 @@ func (a *api) listProjects(ctx context.Context, in *projectList) (*List[View[Pro
 	res, err := a.projects.ListProjects(ctx, &projectsv1.ListProjectsRequest{
 		Page: in.request(in.Ordering), Search: in.Search, Visibility: visibilities.proto(in.Visibility),
 		Role: memberRoles.proto(in.Role), Archived: in.Archived.pointer(), Deleted: in.Trash,
+		ReadMask: in.mask((*projectsv1.Project)(nil), len(in.Expand) > 0 || in.Permissions),
 	})
 	if err != nil {
 		return nil, err

@@ -14,6 +14,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
@@ -24,6 +27,27 @@ import (
 // Selection is which fields of a V a read is to give.
 type Selection[V any] struct {
 	Fields []Field[V] `query:"fields" maxItems:"30" doc:"Only these fields, and the id; all when absent. What is expanded comes besides."`
+}
+
+// mask names what is selected of the messages that Vs are made of, so that no more is read; nil, which is all, if
+// all is wanted, or something besides, which may need more than is selected.
+func (s Selection[V]) mask(of proto.Message, besides bool) *fieldmaskpb.FieldMask {
+	if s.Fields == nil || besides {
+		return nil
+	}
+	fields := of.ProtoReflect().Descriptor().Fields()
+	paths := make([]string, 0, len(s.Fields))
+	for _, f := range s.Fields {
+		name := string(f)
+		if name == "completed" { // is what the status says
+			name = "status"
+		}
+		if fields.ByName(protoreflect.Name(name)) == nil {
+			return nil
+		}
+		paths = append(paths, name)
+	}
+	return &fieldmaskpb.FieldMask{Paths: paths}
 }
 
 // Field is the name of a field of V.

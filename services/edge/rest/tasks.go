@@ -239,6 +239,7 @@ func (a *api) listTasks(ctx context.Context, in *taskList) (*List[View[Task]], e
 	}
 	res, err := a.tasks.ListTasks(ctx, &tasksv1.ListTasksRequest{
 		Page: in.request(in.Ordering), ProjectId: in.Project, Filter: filter,
+		ReadMask: in.mask((*tasksv1.Task)(nil), len(in.Expand) > 0 || in.Permissions),
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,10 @@
 // source: page/v1/page.proto
 
 // Package page.v1 is how every list is asked for and answered.
+//
+// The read_mask of a read (AIP-157) names the fields that are to be given of each thing, so that others need be neither
+// read nor sent; absent or empty means all. Ids of the thing and of what it is inside of are given in any case, and so
+// may be fields that are stored beside those asked for: what is not in the mask means nothing.
 
 package pagev1
 

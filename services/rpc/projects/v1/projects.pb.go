@@ -416,7 +416,9 @@ func (x *GetProjectRequest) GetId() int64 {
 type BatchGetProjectsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000.
-	Ids           []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Ids []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +456,13 @@ func (*BatchGetProjectsRequest) Descriptor() ([]byte, []int) {
 func (x *BatchGetProjectsRequest) GetIds() []int64 {
 	if x != nil {
 		return x.Ids
+	}
+	return nil
+}
+
+func (x *BatchGetProjectsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
 	}
 	return nil
 }
@@ -516,7 +525,9 @@ type ListProjectsRequest struct {
 	// Only projects that are, or are not, archived.
 	Archived *bool `protobuf:"varint,5,opt,name=archived,proto3,oneof" json:"archived,omitempty"`
 	// The trash instead: only deleted projects, which the caller owned.
-	Deleted       bool `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted bool `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,6 +602,13 @@ func (x *ListProjectsRequest) GetDeleted() bool {
 		return x.Deleted
 	}
 	return false
+}
+
+func (x *ListProjectsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
 }
 
 type ListProjectsResponse struct {
@@ -1151,8 +1169,8 @@ func (x *BatchListMembersRequest) GetRole() Role {
 
 type BatchListMembersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One page for each readable project of the request.
-	Pages         map[int64]*ListMembersResponse `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One page for each readable project of the request, in no particular order.
+	Pages         []*MemberPage `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1187,9 +1205,71 @@ func (*BatchListMembersResponse) Descriptor() ([]byte, []int) {
 	return file_projects_v1_projects_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *BatchListMembersResponse) GetPages() map[int64]*ListMembersResponse {
+func (x *BatchListMembersResponse) GetPages() []*MemberPage {
 	if x != nil {
 		return x.Pages
+	}
+	return nil
+}
+
+// MemberPage is a page of one of several lists of members.
+type MemberPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The project.
+	ParentId      int64        `protobuf:"varint,1,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Members       []*Member    `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	Page          *v1.PageInfo `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberPage) Reset() {
+	*x = MemberPage{}
+	mi := &file_projects_v1_projects_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberPage) ProtoMessage() {}
+
+func (x *MemberPage) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberPage.ProtoReflect.Descriptor instead.
+func (*MemberPage) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MemberPage) GetParentId() int64 {
+	if x != nil {
+		return x.ParentId
+	}
+	return 0
+}
+
+func (x *MemberPage) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *MemberPage) GetPage() *v1.PageInfo {
+	if x != nil {
+		return x.Page
 	}
 	return nil
 }
@@ -1206,7 +1286,7 @@ type CreateMemberRequest struct {
 
 func (x *CreateMemberRequest) Reset() {
 	*x = CreateMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[16]
+	mi := &file_projects_v1_projects_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1298,7 @@ func (x *CreateMemberRequest) String() string {
 func (*CreateMemberRequest) ProtoMessage() {}
 
 func (x *CreateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[16]
+	mi := &file_projects_v1_projects_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1311,7 @@ func (x *CreateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateMemberRequest.ProtoReflect.Descriptor instead.
 func (*CreateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{16}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateMemberRequest) GetProjectId() int64 {
@@ -1269,7 +1349,7 @@ type UpdateMemberRequest struct {
 
 func (x *UpdateMemberRequest) Reset() {
 	*x = UpdateMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[17]
+	mi := &file_projects_v1_projects_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1361,7 @@ func (x *UpdateMemberRequest) String() string {
 func (*UpdateMemberRequest) ProtoMessage() {}
 
 func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[17]
+	mi := &file_projects_v1_projects_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1374,7 @@ func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{17}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateMemberRequest) GetProjectId() int64 {
@@ -1343,7 +1423,7 @@ type DeleteMemberRequest struct {
 
 func (x *DeleteMemberRequest) Reset() {
 	*x = DeleteMemberRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[18]
+	mi := &file_projects_v1_projects_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1435,7 @@ func (x *DeleteMemberRequest) String() string {
 func (*DeleteMemberRequest) ProtoMessage() {}
 
 func (x *DeleteMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[18]
+	mi := &file_projects_v1_projects_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1448,7 @@ func (x *DeleteMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMemberRequest.ProtoReflect.Descriptor instead.
 func (*DeleteMemberRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{18}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteMemberRequest) GetProjectId() int64 {
@@ -1411,7 +1491,7 @@ type Invitation struct {
 
 func (x *Invitation) Reset() {
 	*x = Invitation{}
-	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	mi := &file_projects_v1_projects_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1503,7 @@ func (x *Invitation) String() string {
 func (*Invitation) ProtoMessage() {}
 
 func (x *Invitation) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[19]
+	mi := &file_projects_v1_projects_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1516,7 @@ func (x *Invitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
 func (*Invitation) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{19}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Invitation) GetId() int64 {
@@ -1507,7 +1587,7 @@ type CreateInvitationRequest struct {
 
 func (x *CreateInvitationRequest) Reset() {
 	*x = CreateInvitationRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	mi := &file_projects_v1_projects_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1599,7 @@ func (x *CreateInvitationRequest) String() string {
 func (*CreateInvitationRequest) ProtoMessage() {}
 
 func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[20]
+	mi := &file_projects_v1_projects_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1612,7 @@ func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInvitationRequest.ProtoReflect.Descriptor instead.
 func (*CreateInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{20}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateInvitationRequest) GetProjectId() int64 {
@@ -1566,7 +1646,7 @@ type GetInvitationRequest struct {
 
 func (x *GetInvitationRequest) Reset() {
 	*x = GetInvitationRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	mi := &file_projects_v1_projects_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1658,7 @@ func (x *GetInvitationRequest) String() string {
 func (*GetInvitationRequest) ProtoMessage() {}
 
 func (x *GetInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[21]
+	mi := &file_projects_v1_projects_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1671,7 @@ func (x *GetInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInvitationRequest.ProtoReflect.Descriptor instead.
 func (*GetInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{21}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetInvitationRequest) GetProjectId() int64 {
@@ -1617,7 +1697,7 @@ type ListInvitationsRequest struct {
 
 func (x *ListInvitationsRequest) Reset() {
 	*x = ListInvitationsRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	mi := &file_projects_v1_projects_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1709,7 @@ func (x *ListInvitationsRequest) String() string {
 func (*ListInvitationsRequest) ProtoMessage() {}
 
 func (x *ListInvitationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[22]
+	mi := &file_projects_v1_projects_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1722,7 @@ func (x *ListInvitationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInvitationsRequest.ProtoReflect.Descriptor instead.
 func (*ListInvitationsRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{22}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListInvitationsRequest) GetProjectId() int64 {
@@ -1661,7 +1741,7 @@ type ListInvitationsResponse struct {
 
 func (x *ListInvitationsResponse) Reset() {
 	*x = ListInvitationsResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[23]
+	mi := &file_projects_v1_projects_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1753,7 @@ func (x *ListInvitationsResponse) String() string {
 func (*ListInvitationsResponse) ProtoMessage() {}
 
 func (x *ListInvitationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[23]
+	mi := &file_projects_v1_projects_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1766,7 @@ func (x *ListInvitationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInvitationsResponse.ProtoReflect.Descriptor instead.
 func (*ListInvitationsResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{23}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListInvitationsResponse) GetInvitations() []*Invitation {
@@ -1706,7 +1786,7 @@ type DeleteInvitationRequest struct {
 
 func (x *DeleteInvitationRequest) Reset() {
 	*x = DeleteInvitationRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[24]
+	mi := &file_projects_v1_projects_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1798,7 @@ func (x *DeleteInvitationRequest) String() string {
 func (*DeleteInvitationRequest) ProtoMessage() {}
 
 func (x *DeleteInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[24]
+	mi := &file_projects_v1_projects_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1811,7 @@ func (x *DeleteInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInvitationRequest.ProtoReflect.Descriptor instead.
 func (*DeleteInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{24}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteInvitationRequest) GetProjectId() int64 {
@@ -1758,7 +1838,7 @@ type AcceptInvitationRequest struct {
 
 func (x *AcceptInvitationRequest) Reset() {
 	*x = AcceptInvitationRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[25]
+	mi := &file_projects_v1_projects_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1850,7 @@ func (x *AcceptInvitationRequest) String() string {
 func (*AcceptInvitationRequest) ProtoMessage() {}
 
 func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[25]
+	mi := &file_projects_v1_projects_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1863,7 @@ func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInvitationRequest.ProtoReflect.Descriptor instead.
 func (*AcceptInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{25}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AcceptInvitationRequest) GetToken() string {
@@ -1805,7 +1885,7 @@ type BatchGetAccessRequest struct {
 
 func (x *BatchGetAccessRequest) Reset() {
 	*x = BatchGetAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[26]
+	mi := &file_projects_v1_projects_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1897,7 @@ func (x *BatchGetAccessRequest) String() string {
 func (*BatchGetAccessRequest) ProtoMessage() {}
 
 func (x *BatchGetAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[26]
+	mi := &file_projects_v1_projects_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1910,7 @@ func (x *BatchGetAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetAccessRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{26}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BatchGetAccessRequest) GetProjectIds() []int64 {
@@ -1865,7 +1945,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_projects_v1_projects_proto_msgTypes[27]
+	mi := &file_projects_v1_projects_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1957,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[27]
+	mi := &file_projects_v1_projects_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1970,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{27}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Access) GetProjectId() int64 {
@@ -1937,7 +2017,7 @@ type BatchGetAccessResponse struct {
 
 func (x *BatchGetAccessResponse) Reset() {
 	*x = BatchGetAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[28]
+	mi := &file_projects_v1_projects_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2029,7 @@ func (x *BatchGetAccessResponse) String() string {
 func (*BatchGetAccessResponse) ProtoMessage() {}
 
 func (x *BatchGetAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[28]
+	mi := &file_projects_v1_projects_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2042,7 @@ func (x *BatchGetAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetAccessResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{28}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BatchGetAccessResponse) GetAccess() []*Access {
@@ -1980,7 +2060,7 @@ type ListAccessRequest struct {
 
 func (x *ListAccessRequest) Reset() {
 	*x = ListAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[29]
+	mi := &file_projects_v1_projects_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2072,7 @@ func (x *ListAccessRequest) String() string {
 func (*ListAccessRequest) ProtoMessage() {}
 
 func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[29]
+	mi := &file_projects_v1_projects_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2085,7 @@ func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{29}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{30}
 }
 
 type ListAccessResponse struct {
@@ -2017,7 +2097,7 @@ type ListAccessResponse struct {
 
 func (x *ListAccessResponse) Reset() {
 	*x = ListAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[30]
+	mi := &file_projects_v1_projects_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2109,7 @@ func (x *ListAccessResponse) String() string {
 func (*ListAccessResponse) ProtoMessage() {}
 
 func (x *ListAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[30]
+	mi := &file_projects_v1_projects_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2122,7 @@ func (x *ListAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{30}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListAccessResponse) GetAccess() []*Access {
@@ -2063,7 +2143,7 @@ type ExplainAccessRequest struct {
 
 func (x *ExplainAccessRequest) Reset() {
 	*x = ExplainAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[31]
+	mi := &file_projects_v1_projects_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2155,7 @@ func (x *ExplainAccessRequest) String() string {
 func (*ExplainAccessRequest) ProtoMessage() {}
 
 func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[31]
+	mi := &file_projects_v1_projects_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2168,7 @@ func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessRequest.ProtoReflect.Descriptor instead.
 func (*ExplainAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{31}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainAccessRequest) GetProjectId() int64 {
@@ -2119,7 +2199,7 @@ type ExplainAccessResponse struct {
 
 func (x *ExplainAccessResponse) Reset() {
 	*x = ExplainAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	mi := &file_projects_v1_projects_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2211,7 @@ func (x *ExplainAccessResponse) String() string {
 func (*ExplainAccessResponse) ProtoMessage() {}
 
 func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	mi := &file_projects_v1_projects_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2224,7 @@ func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessResponse.ProtoReflect.Descriptor instead.
 func (*ExplainAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{32}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainAccessResponse) GetRoles() []Role {
@@ -2204,11 +2284,12 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\auser_id\x18\x06 \x01(\x03R\x06userId\x12%\n" +
 	"\x04role\x18\a \x01(\x0e2\x11.projects.v1.RoleR\x04role\"#\n" +
 	"\x11GetProjectRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\"+\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\"d\n" +
 	"\x17BatchGetProjectsRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x03R\x03ids\"L\n" +
+	"\x03ids\x18\x01 \x03(\x03R\x03ids\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"L\n" +
 	"\x18BatchGetProjectsResponse\x120\n" +
-	"\bprojects\x18\x01 \x03(\v2\x14.projects.v1.ProjectR\bprojects\"\xff\x01\n" +
+	"\bprojects\x18\x01 \x03(\v2\x14.projects.v1.ProjectR\bprojects\"\xb8\x02\n" +
 	"\x13ListProjectsRequest\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x16\n" +
 	"\x06search\x18\x02 \x01(\tR\x06search\x127\n" +
@@ -2217,7 +2298,8 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"visibility\x12%\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x11.projects.v1.RoleR\x04role\x12\x1f\n" +
 	"\barchived\x18\x05 \x01(\bH\x00R\barchived\x88\x01\x01\x12\x18\n" +
-	"\adeleted\x18\x06 \x01(\bR\adeletedB\v\n" +
+	"\adeleted\x18\x06 \x01(\bR\adeleted\x127\n" +
+	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMaskB\v\n" +
 	"\t_archived\"o\n" +
 	"\x14ListProjectsResponse\x120\n" +
 	"\bprojects\x18\x01 \x03(\v2\x14.projects.v1.ProjectR\bprojects\x12%\n" +
@@ -2263,13 +2345,14 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\vproject_ids\x18\x01 \x03(\x03R\n" +
 	"projectIds\x12(\n" +
 	"\x04page\x18\x02 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12%\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x11.projects.v1.RoleR\x04role\"\xbe\x01\n" +
-	"\x18BatchListMembersResponse\x12F\n" +
-	"\x05pages\x18\x01 \x03(\v20.projects.v1.BatchListMembersResponse.PagesEntryR\x05pages\x1aZ\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x11.projects.v1.RoleR\x04role\"I\n" +
+	"\x18BatchListMembersResponse\x12-\n" +
+	"\x05pages\x18\x01 \x03(\v2\x17.projects.v1.MemberPageR\x05pages\"\x7f\n" +
 	"\n" +
-	"PagesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x03R\x03key\x126\n" +
-	"\x05value\x18\x02 \x01(\v2 .projects.v1.ListMembersResponseR\x05value:\x028\x01\"t\n" +
+	"MemberPage\x12\x1b\n" +
+	"\tparent_id\x18\x01 \x01(\x03R\bparentId\x12-\n" +
+	"\amembers\x18\x02 \x03(\v2\x13.projects.v1.MemberR\amembers\x12%\n" +
+	"\x04page\x18\x03 \x01(\v2\x11.page.v1.PageInfoR\x04page\"t\n" +
 	"\x13CreateMemberRequest\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x17\n" +
@@ -2424,28 +2507,28 @@ var file_projects_v1_projects_proto_goTypes = []any{
 	(*ListMembersResponse)(nil),      // 15: projects.v1.ListMembersResponse
 	(*BatchListMembersRequest)(nil),  // 16: projects.v1.BatchListMembersRequest
 	(*BatchListMembersResponse)(nil), // 17: projects.v1.BatchListMembersResponse
-	(*CreateMemberRequest)(nil),      // 18: projects.v1.CreateMemberRequest
-	(*UpdateMemberRequest)(nil),      // 19: projects.v1.UpdateMemberRequest
-	(*DeleteMemberRequest)(nil),      // 20: projects.v1.DeleteMemberRequest
-	(*Invitation)(nil),               // 21: projects.v1.Invitation
-	(*CreateInvitationRequest)(nil),  // 22: projects.v1.CreateInvitationRequest
-	(*GetInvitationRequest)(nil),     // 23: projects.v1.GetInvitationRequest
-	(*ListInvitationsRequest)(nil),   // 24: projects.v1.ListInvitationsRequest
-	(*ListInvitationsResponse)(nil),  // 25: projects.v1.ListInvitationsResponse
-	(*DeleteInvitationRequest)(nil),  // 26: projects.v1.DeleteInvitationRequest
-	(*AcceptInvitationRequest)(nil),  // 27: projects.v1.AcceptInvitationRequest
-	(*BatchGetAccessRequest)(nil),    // 28: projects.v1.BatchGetAccessRequest
-	(*Access)(nil),                   // 29: projects.v1.Access
-	(*BatchGetAccessResponse)(nil),   // 30: projects.v1.BatchGetAccessResponse
-	(*ListAccessRequest)(nil),        // 31: projects.v1.ListAccessRequest
-	(*ListAccessResponse)(nil),       // 32: projects.v1.ListAccessResponse
-	(*ExplainAccessRequest)(nil),     // 33: projects.v1.ExplainAccessRequest
-	(*ExplainAccessResponse)(nil),    // 34: projects.v1.ExplainAccessResponse
-	nil,                              // 35: projects.v1.BatchListMembersResponse.PagesEntry
+	(*MemberPage)(nil),               // 18: projects.v1.MemberPage
+	(*CreateMemberRequest)(nil),      // 19: projects.v1.CreateMemberRequest
+	(*UpdateMemberRequest)(nil),      // 20: projects.v1.UpdateMemberRequest
+	(*DeleteMemberRequest)(nil),      // 21: projects.v1.DeleteMemberRequest
+	(*Invitation)(nil),               // 22: projects.v1.Invitation
+	(*CreateInvitationRequest)(nil),  // 23: projects.v1.CreateInvitationRequest
+	(*GetInvitationRequest)(nil),     // 24: projects.v1.GetInvitationRequest
+	(*ListInvitationsRequest)(nil),   // 25: projects.v1.ListInvitationsRequest
+	(*ListInvitationsResponse)(nil),  // 26: projects.v1.ListInvitationsResponse
+	(*DeleteInvitationRequest)(nil),  // 27: projects.v1.DeleteInvitationRequest
+	(*AcceptInvitationRequest)(nil),  // 28: projects.v1.AcceptInvitationRequest
+	(*BatchGetAccessRequest)(nil),    // 29: projects.v1.BatchGetAccessRequest
+	(*Access)(nil),                   // 30: projects.v1.Access
+	(*BatchGetAccessResponse)(nil),   // 31: projects.v1.BatchGetAccessResponse
+	(*ListAccessRequest)(nil),        // 32: projects.v1.ListAccessRequest
+	(*ListAccessResponse)(nil),       // 33: projects.v1.ListAccessResponse
+	(*ExplainAccessRequest)(nil),     // 34: projects.v1.ExplainAccessRequest
+	(*ExplainAccessResponse)(nil),    // 35: projects.v1.ExplainAccessResponse
 	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
-	(*v1.PageRequest)(nil),           // 37: page.v1.PageRequest
-	(*v1.PageInfo)(nil),              // 38: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),    // 39: google.protobuf.FieldMask
+	(*fieldmaskpb.FieldMask)(nil),    // 37: google.protobuf.FieldMask
+	(*v1.PageRequest)(nil),           // 38: page.v1.PageRequest
+	(*v1.PageInfo)(nil),              // 39: page.v1.PageInfo
 	(*v11.ListEventsRequest)(nil),    // 40: events.v1.ListEventsRequest
 	(*emptypb.Empty)(nil),            // 41: google.protobuf.Empty
 	(*v11.ListEventsResponse)(nil),   // 42: events.v1.ListEventsResponse
@@ -2459,86 +2542,89 @@ var file_projects_v1_projects_proto_depIdxs = []int32{
 	36, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
 	36, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 7: projects.v1.Member.role:type_name -> projects.v1.Role
-	2,  // 8: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
-	37, // 9: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
-	1,  // 10: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
-	0,  // 11: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
-	2,  // 12: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
-	38, // 13: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
-	1,  // 14: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	39, // 15: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 16: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	37, // 17: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 18: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
-	3,  // 19: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
-	38, // 20: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
-	37, // 21: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
-	0,  // 22: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
-	35, // 23: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.BatchListMembersResponse.PagesEntry
-	0,  // 24: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
-	39, // 25: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 26: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
-	36, // 27: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
-	36, // 28: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 29: projects.v1.Invitation.role:type_name -> projects.v1.Role
-	0,  // 30: projects.v1.CreateInvitationRequest.role:type_name -> projects.v1.Role
-	21, // 31: projects.v1.ListInvitationsResponse.invitations:type_name -> projects.v1.Invitation
-	0,  // 32: projects.v1.Access.role:type_name -> projects.v1.Role
-	29, // 33: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
-	29, // 34: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
-	0,  // 35: projects.v1.ExplainAccessResponse.roles:type_name -> projects.v1.Role
-	0,  // 36: projects.v1.ExplainAccessResponse.granted_by:type_name -> projects.v1.Role
-	3,  // 37: projects.v1.ExplainAccessResponse.grantors:type_name -> projects.v1.Member
-	15, // 38: projects.v1.BatchListMembersResponse.PagesEntry.value:type_name -> projects.v1.ListMembersResponse
-	4,  // 39: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
-	5,  // 40: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
-	7,  // 41: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
-	9,  // 42: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
-	10, // 43: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
-	11, // 44: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
-	12, // 45: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
-	13, // 46: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
-	14, // 47: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
-	16, // 48: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
-	18, // 49: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
-	19, // 50: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
-	20, // 51: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
-	22, // 52: projects.v1.ProjectsService.CreateInvitation:input_type -> projects.v1.CreateInvitationRequest
-	23, // 53: projects.v1.ProjectsService.GetInvitation:input_type -> projects.v1.GetInvitationRequest
-	24, // 54: projects.v1.ProjectsService.ListInvitations:input_type -> projects.v1.ListInvitationsRequest
-	26, // 55: projects.v1.ProjectsService.DeleteInvitation:input_type -> projects.v1.DeleteInvitationRequest
-	27, // 56: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
-	28, // 57: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
-	33, // 58: projects.v1.ProjectsService.ExplainAccess:input_type -> projects.v1.ExplainAccessRequest
-	31, // 59: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
-	40, // 60: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
-	2,  // 61: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
-	6,  // 62: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
-	8,  // 63: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
-	2,  // 64: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
-	2,  // 65: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
-	41, // 66: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
-	2,  // 67: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
-	3,  // 68: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
-	15, // 69: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
-	17, // 70: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
-	3,  // 71: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
-	3,  // 72: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
-	41, // 73: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
-	21, // 74: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
-	21, // 75: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
-	25, // 76: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
-	41, // 77: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
-	3,  // 78: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
-	30, // 79: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
-	34, // 80: projects.v1.ProjectsService.ExplainAccess:output_type -> projects.v1.ExplainAccessResponse
-	32, // 81: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
-	42, // 82: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
-	61, // [61:83] is the sub-list for method output_type
-	39, // [39:61] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	37, // 8: projects.v1.BatchGetProjectsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 9: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
+	38, // 10: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
+	1,  // 11: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
+	0,  // 12: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
+	37, // 13: projects.v1.ListProjectsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 14: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
+	39, // 15: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
+	1,  // 16: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
+	37, // 17: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 18: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
+	38, // 19: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 20: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
+	3,  // 21: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
+	39, // 22: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
+	38, // 23: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
+	0,  // 24: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
+	18, // 25: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.MemberPage
+	3,  // 26: projects.v1.MemberPage.members:type_name -> projects.v1.Member
+	39, // 27: projects.v1.MemberPage.page:type_name -> page.v1.PageInfo
+	0,  // 28: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
+	37, // 29: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 30: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
+	36, // 31: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
+	36, // 32: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 33: projects.v1.Invitation.role:type_name -> projects.v1.Role
+	0,  // 34: projects.v1.CreateInvitationRequest.role:type_name -> projects.v1.Role
+	22, // 35: projects.v1.ListInvitationsResponse.invitations:type_name -> projects.v1.Invitation
+	0,  // 36: projects.v1.Access.role:type_name -> projects.v1.Role
+	30, // 37: projects.v1.BatchGetAccessResponse.access:type_name -> projects.v1.Access
+	30, // 38: projects.v1.ListAccessResponse.access:type_name -> projects.v1.Access
+	0,  // 39: projects.v1.ExplainAccessResponse.roles:type_name -> projects.v1.Role
+	0,  // 40: projects.v1.ExplainAccessResponse.granted_by:type_name -> projects.v1.Role
+	3,  // 41: projects.v1.ExplainAccessResponse.grantors:type_name -> projects.v1.Member
+	4,  // 42: projects.v1.ProjectsService.GetProject:input_type -> projects.v1.GetProjectRequest
+	5,  // 43: projects.v1.ProjectsService.BatchGetProjects:input_type -> projects.v1.BatchGetProjectsRequest
+	7,  // 44: projects.v1.ProjectsService.ListProjects:input_type -> projects.v1.ListProjectsRequest
+	9,  // 45: projects.v1.ProjectsService.CreateProject:input_type -> projects.v1.CreateProjectRequest
+	10, // 46: projects.v1.ProjectsService.UpdateProject:input_type -> projects.v1.UpdateProjectRequest
+	11, // 47: projects.v1.ProjectsService.DeleteProject:input_type -> projects.v1.DeleteProjectRequest
+	12, // 48: projects.v1.ProjectsService.RestoreProject:input_type -> projects.v1.RestoreProjectRequest
+	13, // 49: projects.v1.ProjectsService.GetMember:input_type -> projects.v1.GetMemberRequest
+	14, // 50: projects.v1.ProjectsService.ListMembers:input_type -> projects.v1.ListMembersRequest
+	16, // 51: projects.v1.ProjectsService.BatchListMembers:input_type -> projects.v1.BatchListMembersRequest
+	19, // 52: projects.v1.ProjectsService.CreateMember:input_type -> projects.v1.CreateMemberRequest
+	20, // 53: projects.v1.ProjectsService.UpdateMember:input_type -> projects.v1.UpdateMemberRequest
+	21, // 54: projects.v1.ProjectsService.DeleteMember:input_type -> projects.v1.DeleteMemberRequest
+	23, // 55: projects.v1.ProjectsService.CreateInvitation:input_type -> projects.v1.CreateInvitationRequest
+	24, // 56: projects.v1.ProjectsService.GetInvitation:input_type -> projects.v1.GetInvitationRequest
+	25, // 57: projects.v1.ProjectsService.ListInvitations:input_type -> projects.v1.ListInvitationsRequest
+	27, // 58: projects.v1.ProjectsService.DeleteInvitation:input_type -> projects.v1.DeleteInvitationRequest
+	28, // 59: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
+	29, // 60: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
+	34, // 61: projects.v1.ProjectsService.ExplainAccess:input_type -> projects.v1.ExplainAccessRequest
+	32, // 62: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
+	40, // 63: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
+	2,  // 64: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
+	6,  // 65: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
+	8,  // 66: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
+	2,  // 67: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
+	2,  // 68: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
+	41, // 69: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
+	2,  // 70: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
+	3,  // 71: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
+	15, // 72: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
+	17, // 73: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
+	3,  // 74: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
+	3,  // 75: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
+	41, // 76: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
+	22, // 77: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
+	22, // 78: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
+	26, // 79: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
+	41, // 80: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
+	3,  // 81: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
+	31, // 82: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
+	35, // 83: projects.v1.ProjectsService.ExplainAccess:output_type -> projects.v1.ExplainAccessResponse
+	33, // 84: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
+	42, // 85: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
+	64, // [64:86] is the sub-list for method output_type
+	42, // [42:64] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_projects_v1_projects_proto_init() }

@@ -496,7 +496,9 @@ func (x *GetTaskRequest) GetId() int64 {
 type BatchGetTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000.
-	Ids           []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Ids []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -534,6 +536,13 @@ func (*BatchGetTasksRequest) Descriptor() ([]byte, []int) {
 func (x *BatchGetTasksRequest) GetIds() []int64 {
 	if x != nil {
 		return x.Ids
+	}
+	return nil
+}
+
+func (x *BatchGetTasksRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
 	}
 	return nil
 }
@@ -733,8 +742,11 @@ type ListTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Page  *v1.PageRequest        `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
 	// 0 asks for the tasks of every project the caller is a member of.
-	ProjectId     int64       `protobuf:"varint,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
-	Filter        *TaskFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	ProjectId int64       `protobuf:"varint,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Filter    *TaskFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Only these fields need be given, such as title, and the ids of the thing, its project and its task besides; all when
+	// absent. Others may be given, too: what is read together.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -786,6 +798,13 @@ func (x *ListTasksRequest) GetProjectId() int64 {
 func (x *ListTasksRequest) GetFilter() *TaskFilter {
 	if x != nil {
 		return x.Filter
+	}
+	return nil
+}
+
+func (x *ListTasksRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
 	}
 	return nil
 }
@@ -847,8 +866,10 @@ type BatchListTasksRequest struct {
 	// At most 100.
 	ProjectIds []int64 `protobuf:"varint,1,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
 	// The same page of each project.
-	Page          *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
-	Filter        *TaskFilter     `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	Page   *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	Filter *TaskFilter     `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,10 +925,17 @@ func (x *BatchListTasksRequest) GetFilter() *TaskFilter {
 	return nil
 }
 
+func (x *BatchListTasksRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 type BatchListTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One page for each readable project of the request.
-	Pages         map[int64]*ListTasksResponse `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One page for each readable project of the request, in no particular order.
+	Pages         []*TaskPage `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -942,9 +970,71 @@ func (*BatchListTasksResponse) Descriptor() ([]byte, []int) {
 	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *BatchListTasksResponse) GetPages() map[int64]*ListTasksResponse {
+func (x *BatchListTasksResponse) GetPages() []*TaskPage {
 	if x != nil {
 		return x.Pages
+	}
+	return nil
+}
+
+// TaskPage is a page of one of several lists of tasks.
+type TaskPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The project that the tasks are in, or the task that they are below.
+	ParentId      int64        `protobuf:"varint,1,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Tasks         []*Task      `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Page          *v1.PageInfo `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskPage) Reset() {
+	*x = TaskPage{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskPage) ProtoMessage() {}
+
+func (x *TaskPage) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskPage.ProtoReflect.Descriptor instead.
+func (*TaskPage) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TaskPage) GetParentId() int64 {
+	if x != nil {
+		return x.ParentId
+	}
+	return 0
+}
+
+func (x *TaskPage) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *TaskPage) GetPage() *v1.PageInfo {
+	if x != nil {
+		return x.Page
 	}
 	return nil
 }
@@ -956,14 +1046,16 @@ type BatchListSubtasksRequest struct {
 	// The same page of each task.
 	Page *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
 	// Its parent_id must be absent, and deleted false.
-	Filter        *TaskFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter *TaskFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchListSubtasksRequest) Reset() {
 	*x = BatchListSubtasksRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1067,7 @@ func (x *BatchListSubtasksRequest) String() string {
 func (*BatchListSubtasksRequest) ProtoMessage() {}
 
 func (x *BatchListSubtasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[10]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1080,7 @@ func (x *BatchListSubtasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListSubtasksRequest.ProtoReflect.Descriptor instead.
 func (*BatchListSubtasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{10}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BatchListSubtasksRequest) GetTaskIds() []int64 {
@@ -1012,17 +1104,24 @@ func (x *BatchListSubtasksRequest) GetFilter() *TaskFilter {
 	return nil
 }
 
+func (x *BatchListSubtasksRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 type BatchListSubtasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One page for each readable task of the request.
-	Pages         map[int64]*ListTasksResponse `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One page for each readable task of the request, in no particular order.
+	Pages         []*TaskPage `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchListSubtasksResponse) Reset() {
 	*x = BatchListSubtasksResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1133,7 @@ func (x *BatchListSubtasksResponse) String() string {
 func (*BatchListSubtasksResponse) ProtoMessage() {}
 
 func (x *BatchListSubtasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[11]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,10 +1146,10 @@ func (x *BatchListSubtasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListSubtasksResponse.ProtoReflect.Descriptor instead.
 func (*BatchListSubtasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{11}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *BatchListSubtasksResponse) GetPages() map[int64]*ListTasksResponse {
+func (x *BatchListSubtasksResponse) GetPages() []*TaskPage {
 	if x != nil {
 		return x.Pages
 	}
@@ -1076,7 +1175,7 @@ type CreateTaskRequest struct {
 
 func (x *CreateTaskRequest) Reset() {
 	*x = CreateTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1187,7 @@ func (x *CreateTaskRequest) String() string {
 func (*CreateTaskRequest) ProtoMessage() {}
 
 func (x *CreateTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[12]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1200,7 @@ func (x *CreateTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRequest.ProtoReflect.Descriptor instead.
 func (*CreateTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{12}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateTaskRequest) GetProjectId() int64 {
@@ -1192,7 +1291,7 @@ type UpdateTaskRequest struct {
 
 func (x *UpdateTaskRequest) Reset() {
 	*x = UpdateTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1303,7 @@ func (x *UpdateTaskRequest) String() string {
 func (*UpdateTaskRequest) ProtoMessage() {}
 
 func (x *UpdateTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[13]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1316,7 @@ func (x *UpdateTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTaskRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{13}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateTaskRequest) GetId() int64 {
@@ -1314,7 +1413,7 @@ type DeleteTaskRequest struct {
 
 func (x *DeleteTaskRequest) Reset() {
 	*x = DeleteTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1425,7 @@ func (x *DeleteTaskRequest) String() string {
 func (*DeleteTaskRequest) ProtoMessage() {}
 
 func (x *DeleteTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[14]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1438,7 @@ func (x *DeleteTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTaskRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{14}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteTaskRequest) GetId() int64 {
@@ -1366,7 +1465,7 @@ type RestoreTaskRequest struct {
 
 func (x *RestoreTaskRequest) Reset() {
 	*x = RestoreTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1477,7 @@ func (x *RestoreTaskRequest) String() string {
 func (*RestoreTaskRequest) ProtoMessage() {}
 
 func (x *RestoreTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[15]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1490,7 @@ func (x *RestoreTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreTaskRequest.ProtoReflect.Descriptor instead.
 func (*RestoreTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{15}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestoreTaskRequest) GetId() int64 {
@@ -1426,7 +1525,7 @@ type MoveTaskRequest struct {
 
 func (x *MoveTaskRequest) Reset() {
 	*x = MoveTaskRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1537,7 @@ func (x *MoveTaskRequest) String() string {
 func (*MoveTaskRequest) ProtoMessage() {}
 
 func (x *MoveTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[16]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1550,7 @@ func (x *MoveTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTaskRequest.ProtoReflect.Descriptor instead.
 func (*MoveTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{16}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MoveTaskRequest) GetId() int64 {
@@ -1502,7 +1601,7 @@ type BatchCreateTasksRequest struct {
 
 func (x *BatchCreateTasksRequest) Reset() {
 	*x = BatchCreateTasksRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1613,7 @@ func (x *BatchCreateTasksRequest) String() string {
 func (*BatchCreateTasksRequest) ProtoMessage() {}
 
 func (x *BatchCreateTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[17]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1626,7 @@ func (x *BatchCreateTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchCreateTasksRequest.ProtoReflect.Descriptor instead.
 func (*BatchCreateTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{17}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BatchCreateTasksRequest) GetRequests() []*CreateTaskRequest {
@@ -1554,7 +1653,7 @@ type BatchCreateTasksResponse struct {
 
 func (x *BatchCreateTasksResponse) Reset() {
 	*x = BatchCreateTasksResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1665,7 @@ func (x *BatchCreateTasksResponse) String() string {
 func (*BatchCreateTasksResponse) ProtoMessage() {}
 
 func (x *BatchCreateTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[18]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1678,7 @@ func (x *BatchCreateTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchCreateTasksResponse.ProtoReflect.Descriptor instead.
 func (*BatchCreateTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{18}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BatchCreateTasksResponse) GetOutcomes() []*TaskOutcome {
@@ -1601,7 +1700,7 @@ type BatchUpdateTasksRequest struct {
 
 func (x *BatchUpdateTasksRequest) Reset() {
 	*x = BatchUpdateTasksRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1712,7 @@ func (x *BatchUpdateTasksRequest) String() string {
 func (*BatchUpdateTasksRequest) ProtoMessage() {}
 
 func (x *BatchUpdateTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[19]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1725,7 @@ func (x *BatchUpdateTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchUpdateTasksRequest.ProtoReflect.Descriptor instead.
 func (*BatchUpdateTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{19}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BatchUpdateTasksRequest) GetRequests() []*UpdateTaskRequest {
@@ -1653,7 +1752,7 @@ type BatchUpdateTasksResponse struct {
 
 func (x *BatchUpdateTasksResponse) Reset() {
 	*x = BatchUpdateTasksResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1764,7 @@ func (x *BatchUpdateTasksResponse) String() string {
 func (*BatchUpdateTasksResponse) ProtoMessage() {}
 
 func (x *BatchUpdateTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[20]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1777,7 @@ func (x *BatchUpdateTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchUpdateTasksResponse.ProtoReflect.Descriptor instead.
 func (*BatchUpdateTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{20}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BatchUpdateTasksResponse) GetOutcomes() []*TaskOutcome {
@@ -1701,7 +1800,7 @@ type TaskOutcome struct {
 
 func (x *TaskOutcome) Reset() {
 	*x = TaskOutcome{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1812,7 @@ func (x *TaskOutcome) String() string {
 func (*TaskOutcome) ProtoMessage() {}
 
 func (x *TaskOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[21]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1825,7 @@ func (x *TaskOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskOutcome.ProtoReflect.Descriptor instead.
 func (*TaskOutcome) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{21}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TaskOutcome) GetTask() *Task {
@@ -1756,7 +1855,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1867,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[22]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1880,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{22}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Failure) GetCode() string {
@@ -1817,7 +1916,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +1928,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[23]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +1941,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{23}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -1868,7 +1967,7 @@ type GetCommentRequest struct {
 
 func (x *GetCommentRequest) Reset() {
 	*x = GetCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +1979,7 @@ func (x *GetCommentRequest) String() string {
 func (*GetCommentRequest) ProtoMessage() {}
 
 func (x *GetCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[24]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +1992,7 @@ func (x *GetCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCommentRequest.ProtoReflect.Descriptor instead.
 func (*GetCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{24}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetCommentRequest) GetId() int64 {
@@ -1906,14 +2005,16 @@ func (x *GetCommentRequest) GetId() int64 {
 type BatchGetCommentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000.
-	Ids           []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Ids []int64 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchGetCommentsRequest) Reset() {
 	*x = BatchGetCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[25]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2026,7 @@ func (x *BatchGetCommentsRequest) String() string {
 func (*BatchGetCommentsRequest) ProtoMessage() {}
 
 func (x *BatchGetCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[25]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,12 +2039,19 @@ func (x *BatchGetCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCommentsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{25}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BatchGetCommentsRequest) GetIds() []int64 {
 	if x != nil {
 		return x.Ids
+	}
+	return nil
+}
+
+func (x *BatchGetCommentsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
 	}
 	return nil
 }
@@ -1957,7 +2065,7 @@ type BatchGetCommentsResponse struct {
 
 func (x *BatchGetCommentsResponse) Reset() {
 	*x = BatchGetCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[26]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2077,7 @@ func (x *BatchGetCommentsResponse) String() string {
 func (*BatchGetCommentsResponse) ProtoMessage() {}
 
 func (x *BatchGetCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[26]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2090,7 @@ func (x *BatchGetCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCommentsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{26}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BatchGetCommentsResponse) GetComments() []*Comment {
@@ -2002,14 +2110,16 @@ type ListCommentsRequest struct {
 	// Only comments by this user; 0 for all.
 	AuthorId int64 `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
 	// The trash instead: only deleted comments, which the caller wrote or moderates, on tasks that are not deleted.
-	Deleted       bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,5,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCommentsRequest) Reset() {
 	*x = ListCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[27]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2131,7 @@ func (x *ListCommentsRequest) String() string {
 func (*ListCommentsRequest) ProtoMessage() {}
 
 func (x *ListCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[27]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2144,7 @@ func (x *ListCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommentsRequest.ProtoReflect.Descriptor instead.
 func (*ListCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{27}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListCommentsRequest) GetPage() *v1.PageRequest {
@@ -2065,6 +2175,13 @@ func (x *ListCommentsRequest) GetDeleted() bool {
 	return false
 }
 
+func (x *ListCommentsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 type ListCommentsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Comments      []*Comment             `protobuf:"bytes,1,rep,name=comments,proto3" json:"comments,omitempty"`
@@ -2075,7 +2192,7 @@ type ListCommentsResponse struct {
 
 func (x *ListCommentsResponse) Reset() {
 	*x = ListCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[28]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2204,7 @@ func (x *ListCommentsResponse) String() string {
 func (*ListCommentsResponse) ProtoMessage() {}
 
 func (x *ListCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[28]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2217,7 @@ func (x *ListCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommentsResponse.ProtoReflect.Descriptor instead.
 func (*ListCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{28}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListCommentsResponse) GetComments() []*Comment {
@@ -2122,15 +2239,17 @@ type BatchListCommentsRequest struct {
 	// At most 1000.
 	TaskIds []int64 `protobuf:"varint,1,rep,packed,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
 	// The same page of each task.
-	Page          *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
-	AuthorId      int64           `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
+	Page     *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	AuthorId int64           `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
+	// The fields to give, as page.v1 has it.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchListCommentsRequest) Reset() {
 	*x = BatchListCommentsRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[29]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2261,7 @@ func (x *BatchListCommentsRequest) String() string {
 func (*BatchListCommentsRequest) ProtoMessage() {}
 
 func (x *BatchListCommentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[29]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2274,7 @@ func (x *BatchListCommentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListCommentsRequest.ProtoReflect.Descriptor instead.
 func (*BatchListCommentsRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{29}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BatchListCommentsRequest) GetTaskIds() []int64 {
@@ -2179,17 +2298,24 @@ func (x *BatchListCommentsRequest) GetAuthorId() int64 {
 	return 0
 }
 
+func (x *BatchListCommentsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 type BatchListCommentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One page for each readable task of the request.
-	Pages         map[int64]*ListCommentsResponse `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One page for each readable task of the request, in no particular order.
+	Pages         []*CommentPage `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchListCommentsResponse) Reset() {
 	*x = BatchListCommentsResponse{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[30]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2327,7 @@ func (x *BatchListCommentsResponse) String() string {
 func (*BatchListCommentsResponse) ProtoMessage() {}
 
 func (x *BatchListCommentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[30]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,12 +2340,74 @@ func (x *BatchListCommentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchListCommentsResponse.ProtoReflect.Descriptor instead.
 func (*BatchListCommentsResponse) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{30}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{31}
 }
 
-func (x *BatchListCommentsResponse) GetPages() map[int64]*ListCommentsResponse {
+func (x *BatchListCommentsResponse) GetPages() []*CommentPage {
 	if x != nil {
 		return x.Pages
+	}
+	return nil
+}
+
+// CommentPage is a page of one of several lists of comments.
+type CommentPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task that the comments are on.
+	ParentId      int64        `protobuf:"varint,1,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Comments      []*Comment   `protobuf:"bytes,2,rep,name=comments,proto3" json:"comments,omitempty"`
+	Page          *v1.PageInfo `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommentPage) Reset() {
+	*x = CommentPage{}
+	mi := &file_tasks_v1_tasks_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommentPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommentPage) ProtoMessage() {}
+
+func (x *CommentPage) ProtoReflect() protoreflect.Message {
+	mi := &file_tasks_v1_tasks_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommentPage.ProtoReflect.Descriptor instead.
+func (*CommentPage) Descriptor() ([]byte, []int) {
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CommentPage) GetParentId() int64 {
+	if x != nil {
+		return x.ParentId
+	}
+	return 0
+}
+
+func (x *CommentPage) GetComments() []*Comment {
+	if x != nil {
+		return x.Comments
+	}
+	return nil
+}
+
+func (x *CommentPage) GetPage() *v1.PageInfo {
+	if x != nil {
+		return x.Page
 	}
 	return nil
 }
@@ -2234,7 +2422,7 @@ type CreateCommentRequest struct {
 
 func (x *CreateCommentRequest) Reset() {
 	*x = CreateCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[31]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2434,7 @@ func (x *CreateCommentRequest) String() string {
 func (*CreateCommentRequest) ProtoMessage() {}
 
 func (x *CreateCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[31]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2447,7 @@ func (x *CreateCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCommentRequest.ProtoReflect.Descriptor instead.
 func (*CreateCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{31}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateCommentRequest) GetTaskId() int64 {
@@ -2289,7 +2477,7 @@ type UpdateCommentRequest struct {
 
 func (x *UpdateCommentRequest) Reset() {
 	*x = UpdateCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[32]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2489,7 @@ func (x *UpdateCommentRequest) String() string {
 func (*UpdateCommentRequest) ProtoMessage() {}
 
 func (x *UpdateCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[32]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2502,7 @@ func (x *UpdateCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCommentRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{32}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateCommentRequest) GetId() int64 {
@@ -2355,7 +2543,7 @@ type DeleteCommentRequest struct {
 
 func (x *DeleteCommentRequest) Reset() {
 	*x = DeleteCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[33]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2555,7 @@ func (x *DeleteCommentRequest) String() string {
 func (*DeleteCommentRequest) ProtoMessage() {}
 
 func (x *DeleteCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[33]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2568,7 @@ func (x *DeleteCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCommentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{33}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteCommentRequest) GetId() int64 {
@@ -2407,7 +2595,7 @@ type RestoreCommentRequest struct {
 
 func (x *RestoreCommentRequest) Reset() {
 	*x = RestoreCommentRequest{}
-	mi := &file_tasks_v1_tasks_proto_msgTypes[34]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +2607,7 @@ func (x *RestoreCommentRequest) String() string {
 func (*RestoreCommentRequest) ProtoMessage() {}
 
 func (x *RestoreCommentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasks_v1_tasks_proto_msgTypes[34]
+	mi := &file_tasks_v1_tasks_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +2620,7 @@ func (x *RestoreCommentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreCommentRequest.ProtoReflect.Descriptor instead.
 func (*RestoreCommentRequest) Descriptor() ([]byte, []int) {
-	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{34}
+	return file_tasks_v1_tasks_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RestoreCommentRequest) GetId() int64 {
@@ -2499,9 +2687,10 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\n" +
 	"deleted_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tdeletedAt\" \n" +
 	"\x0eGetTaskRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\"(\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\"a\n" +
 	"\x14BatchGetTasksRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x03R\x03ids\"=\n" +
+	"\x03ids\x18\x01 \x03(\x03R\x03ids\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"=\n" +
 	"\x15BatchGetTasksResponse\x12$\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x0e.tasks.v1.TaskR\x05tasks\"\xeb\x03\n" +
 	"\n" +
@@ -2528,36 +2717,35 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"_completedB\x0e\n" +
 	"\f_assignee_idB\f\n" +
 	"\n" +
-	"_parent_id\"\x89\x01\n" +
+	"_parent_id\"\xc2\x01\n" +
 	"\x10ListTasksRequest\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x02 \x01(\x03R\tprojectId\x12,\n" +
-	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\"`\n" +
+	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\x127\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"`\n" +
 	"\x11ListTasksResponse\x12$\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x0e.tasks.v1.TaskR\x05tasks\x12%\n" +
-	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\x90\x01\n" +
+	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\xc9\x01\n" +
 	"\x15BatchListTasksRequest\x12\x1f\n" +
 	"\vproject_ids\x18\x01 \x03(\x03R\n" +
 	"projectIds\x12(\n" +
 	"\x04page\x18\x02 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12,\n" +
-	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\"\xb2\x01\n" +
-	"\x16BatchListTasksResponse\x12A\n" +
-	"\x05pages\x18\x01 \x03(\v2+.tasks.v1.BatchListTasksResponse.PagesEntryR\x05pages\x1aU\n" +
-	"\n" +
-	"PagesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x03R\x03key\x121\n" +
-	"\x05value\x18\x02 \x01(\v2\x1b.tasks.v1.ListTasksResponseR\x05value:\x028\x01\"\x8d\x01\n" +
+	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\x127\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"B\n" +
+	"\x16BatchListTasksResponse\x12(\n" +
+	"\x05pages\x18\x01 \x03(\v2\x12.tasks.v1.TaskPageR\x05pages\"t\n" +
+	"\bTaskPage\x12\x1b\n" +
+	"\tparent_id\x18\x01 \x01(\x03R\bparentId\x12$\n" +
+	"\x05tasks\x18\x02 \x03(\v2\x0e.tasks.v1.TaskR\x05tasks\x12%\n" +
+	"\x04page\x18\x03 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\xc6\x01\n" +
 	"\x18BatchListSubtasksRequest\x12\x19\n" +
 	"\btask_ids\x18\x01 \x03(\x03R\ataskIds\x12(\n" +
 	"\x04page\x18\x02 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12,\n" +
-	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\"\xb8\x01\n" +
-	"\x19BatchListSubtasksResponse\x12D\n" +
-	"\x05pages\x18\x01 \x03(\v2..tasks.v1.BatchListSubtasksResponse.PagesEntryR\x05pages\x1aU\n" +
-	"\n" +
-	"PagesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x03R\x03key\x121\n" +
-	"\x05value\x18\x02 \x01(\v2\x1b.tasks.v1.ListTasksResponseR\x05value:\x028\x01\"\xef\x02\n" +
+	"\x06filter\x18\x03 \x01(\v2\x14.tasks.v1.TaskFilterR\x06filter\x127\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"E\n" +
+	"\x19BatchListSubtasksResponse\x12(\n" +
+	"\x05pages\x18\x01 \x03(\v2\x12.tasks.v1.TaskPageR\x05pages\"\xef\x02\n" +
 	"\x11CreateTaskRequest\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x14\n" +
@@ -2630,29 +2818,32 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\"#\n" +
 	"\x11GetCommentRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\"+\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\"d\n" +
 	"\x17BatchGetCommentsRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x03R\x03ids\"I\n" +
+	"\x03ids\x18\x01 \x03(\x03R\x03ids\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"I\n" +
 	"\x18BatchGetCommentsResponse\x12-\n" +
-	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\"\x8f\x01\n" +
+	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\"\xc8\x01\n" +
 	"\x13ListCommentsRequest\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\x03R\x06taskId\x12\x1b\n" +
 	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted\"l\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\x127\n" +
+	"\tread_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"l\n" +
 	"\x14ListCommentsResponse\x12-\n" +
 	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\x12%\n" +
-	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"|\n" +
+	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\xb5\x01\n" +
 	"\x18BatchListCommentsRequest\x12\x19\n" +
 	"\btask_ids\x18\x01 \x03(\x03R\ataskIds\x12(\n" +
 	"\x04page\x18\x02 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x1b\n" +
-	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\"\xbb\x01\n" +
-	"\x19BatchListCommentsResponse\x12D\n" +
-	"\x05pages\x18\x01 \x03(\v2..tasks.v1.BatchListCommentsResponse.PagesEntryR\x05pages\x1aX\n" +
-	"\n" +
-	"PagesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x03R\x03key\x124\n" +
-	"\x05value\x18\x02 \x01(\v2\x1e.tasks.v1.ListCommentsResponseR\x05value:\x028\x01\"C\n" +
+	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\x127\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"H\n" +
+	"\x19BatchListCommentsResponse\x12+\n" +
+	"\x05pages\x18\x01 \x03(\v2\x15.tasks.v1.CommentPageR\x05pages\"\x80\x01\n" +
+	"\vCommentPage\x12\x1b\n" +
+	"\tparent_id\x18\x01 \x01(\x03R\bparentId\x12-\n" +
+	"\bcomments\x18\x02 \x03(\v2\x11.tasks.v1.CommentR\bcomments\x12%\n" +
+	"\x04page\x18\x03 \x01(\v2\x11.page.v1.PageInfoR\x04page\"C\n" +
 	"\x14CreateCommentRequest\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\x03R\x06taskId\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\tR\x04body\"\xa2\x01\n" +
@@ -2722,7 +2913,7 @@ func file_tasks_v1_tasks_proto_rawDescGZIP() []byte {
 }
 
 var file_tasks_v1_tasks_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tasks_v1_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_tasks_v1_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_tasks_v1_tasks_proto_goTypes = []any{
 	(Status)(0),                       // 0: tasks.v1.Status
 	(Priority)(0),                     // 1: tasks.v1.Priority
@@ -2736,136 +2927,143 @@ var file_tasks_v1_tasks_proto_goTypes = []any{
 	(*ListTasksResponse)(nil),         // 9: tasks.v1.ListTasksResponse
 	(*BatchListTasksRequest)(nil),     // 10: tasks.v1.BatchListTasksRequest
 	(*BatchListTasksResponse)(nil),    // 11: tasks.v1.BatchListTasksResponse
-	(*BatchListSubtasksRequest)(nil),  // 12: tasks.v1.BatchListSubtasksRequest
-	(*BatchListSubtasksResponse)(nil), // 13: tasks.v1.BatchListSubtasksResponse
-	(*CreateTaskRequest)(nil),         // 14: tasks.v1.CreateTaskRequest
-	(*UpdateTaskRequest)(nil),         // 15: tasks.v1.UpdateTaskRequest
-	(*DeleteTaskRequest)(nil),         // 16: tasks.v1.DeleteTaskRequest
-	(*RestoreTaskRequest)(nil),        // 17: tasks.v1.RestoreTaskRequest
-	(*MoveTaskRequest)(nil),           // 18: tasks.v1.MoveTaskRequest
-	(*BatchCreateTasksRequest)(nil),   // 19: tasks.v1.BatchCreateTasksRequest
-	(*BatchCreateTasksResponse)(nil),  // 20: tasks.v1.BatchCreateTasksResponse
-	(*BatchUpdateTasksRequest)(nil),   // 21: tasks.v1.BatchUpdateTasksRequest
-	(*BatchUpdateTasksResponse)(nil),  // 22: tasks.v1.BatchUpdateTasksResponse
-	(*TaskOutcome)(nil),               // 23: tasks.v1.TaskOutcome
-	(*Failure)(nil),                   // 24: tasks.v1.Failure
-	(*FieldViolation)(nil),            // 25: tasks.v1.FieldViolation
-	(*GetCommentRequest)(nil),         // 26: tasks.v1.GetCommentRequest
-	(*BatchGetCommentsRequest)(nil),   // 27: tasks.v1.BatchGetCommentsRequest
-	(*BatchGetCommentsResponse)(nil),  // 28: tasks.v1.BatchGetCommentsResponse
-	(*ListCommentsRequest)(nil),       // 29: tasks.v1.ListCommentsRequest
-	(*ListCommentsResponse)(nil),      // 30: tasks.v1.ListCommentsResponse
-	(*BatchListCommentsRequest)(nil),  // 31: tasks.v1.BatchListCommentsRequest
-	(*BatchListCommentsResponse)(nil), // 32: tasks.v1.BatchListCommentsResponse
-	(*CreateCommentRequest)(nil),      // 33: tasks.v1.CreateCommentRequest
-	(*UpdateCommentRequest)(nil),      // 34: tasks.v1.UpdateCommentRequest
-	(*DeleteCommentRequest)(nil),      // 35: tasks.v1.DeleteCommentRequest
-	(*RestoreCommentRequest)(nil),     // 36: tasks.v1.RestoreCommentRequest
-	nil,                               // 37: tasks.v1.BatchListTasksResponse.PagesEntry
-	nil,                               // 38: tasks.v1.BatchListSubtasksResponse.PagesEntry
-	nil,                               // 39: tasks.v1.BatchListCommentsResponse.PagesEntry
-	(*timestamppb.Timestamp)(nil),     // 40: google.protobuf.Timestamp
+	(*TaskPage)(nil),                  // 12: tasks.v1.TaskPage
+	(*BatchListSubtasksRequest)(nil),  // 13: tasks.v1.BatchListSubtasksRequest
+	(*BatchListSubtasksResponse)(nil), // 14: tasks.v1.BatchListSubtasksResponse
+	(*CreateTaskRequest)(nil),         // 15: tasks.v1.CreateTaskRequest
+	(*UpdateTaskRequest)(nil),         // 16: tasks.v1.UpdateTaskRequest
+	(*DeleteTaskRequest)(nil),         // 17: tasks.v1.DeleteTaskRequest
+	(*RestoreTaskRequest)(nil),        // 18: tasks.v1.RestoreTaskRequest
+	(*MoveTaskRequest)(nil),           // 19: tasks.v1.MoveTaskRequest
+	(*BatchCreateTasksRequest)(nil),   // 20: tasks.v1.BatchCreateTasksRequest
+	(*BatchCreateTasksResponse)(nil),  // 21: tasks.v1.BatchCreateTasksResponse
+	(*BatchUpdateTasksRequest)(nil),   // 22: tasks.v1.BatchUpdateTasksRequest
+	(*BatchUpdateTasksResponse)(nil),  // 23: tasks.v1.BatchUpdateTasksResponse
+	(*TaskOutcome)(nil),               // 24: tasks.v1.TaskOutcome
+	(*Failure)(nil),                   // 25: tasks.v1.Failure
+	(*FieldViolation)(nil),            // 26: tasks.v1.FieldViolation
+	(*GetCommentRequest)(nil),         // 27: tasks.v1.GetCommentRequest
+	(*BatchGetCommentsRequest)(nil),   // 28: tasks.v1.BatchGetCommentsRequest
+	(*BatchGetCommentsResponse)(nil),  // 29: tasks.v1.BatchGetCommentsResponse
+	(*ListCommentsRequest)(nil),       // 30: tasks.v1.ListCommentsRequest
+	(*ListCommentsResponse)(nil),      // 31: tasks.v1.ListCommentsResponse
+	(*BatchListCommentsRequest)(nil),  // 32: tasks.v1.BatchListCommentsRequest
+	(*BatchListCommentsResponse)(nil), // 33: tasks.v1.BatchListCommentsResponse
+	(*CommentPage)(nil),               // 34: tasks.v1.CommentPage
+	(*CreateCommentRequest)(nil),      // 35: tasks.v1.CreateCommentRequest
+	(*UpdateCommentRequest)(nil),      // 36: tasks.v1.UpdateCommentRequest
+	(*DeleteCommentRequest)(nil),      // 37: tasks.v1.DeleteCommentRequest
+	(*RestoreCommentRequest)(nil),     // 38: tasks.v1.RestoreCommentRequest
+	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 40: google.protobuf.FieldMask
 	(*v1.PageRequest)(nil),            // 41: page.v1.PageRequest
 	(*v1.PageInfo)(nil),               // 42: page.v1.PageInfo
-	(*fieldmaskpb.FieldMask)(nil),     // 43: google.protobuf.FieldMask
-	(*v11.ListEventsRequest)(nil),     // 44: events.v1.ListEventsRequest
-	(*emptypb.Empty)(nil),             // 45: google.protobuf.Empty
-	(*v11.ListEventsResponse)(nil),    // 46: events.v1.ListEventsResponse
+	(*v11.ListEventsRequest)(nil),     // 43: events.v1.ListEventsRequest
+	(*emptypb.Empty)(nil),             // 44: google.protobuf.Empty
+	(*v11.ListEventsResponse)(nil),    // 45: events.v1.ListEventsResponse
 }
 var file_tasks_v1_tasks_proto_depIdxs = []int32{
-	40, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
-	40, // 1: tasks.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	39, // 0: tasks.v1.Task.created_at:type_name -> google.protobuf.Timestamp
+	39, // 1: tasks.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: tasks.v1.Task.status:type_name -> tasks.v1.Status
 	1,  // 3: tasks.v1.Task.priority:type_name -> tasks.v1.Priority
-	40, // 4: tasks.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	40, // 5: tasks.v1.Task.deleted_at:type_name -> google.protobuf.Timestamp
-	40, // 6: tasks.v1.Comment.created_at:type_name -> google.protobuf.Timestamp
-	40, // 7: tasks.v1.Comment.updated_at:type_name -> google.protobuf.Timestamp
-	40, // 8: tasks.v1.Comment.deleted_at:type_name -> google.protobuf.Timestamp
-	2,  // 9: tasks.v1.BatchGetTasksResponse.tasks:type_name -> tasks.v1.Task
-	0,  // 10: tasks.v1.TaskFilter.statuses:type_name -> tasks.v1.Status
-	1,  // 11: tasks.v1.TaskFilter.priorities:type_name -> tasks.v1.Priority
-	40, // 12: tasks.v1.TaskFilter.updated_since:type_name -> google.protobuf.Timestamp
-	41, // 13: tasks.v1.ListTasksRequest.page:type_name -> page.v1.PageRequest
-	7,  // 14: tasks.v1.ListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	2,  // 15: tasks.v1.ListTasksResponse.tasks:type_name -> tasks.v1.Task
-	42, // 16: tasks.v1.ListTasksResponse.page:type_name -> page.v1.PageInfo
-	41, // 17: tasks.v1.BatchListTasksRequest.page:type_name -> page.v1.PageRequest
-	7,  // 18: tasks.v1.BatchListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	37, // 19: tasks.v1.BatchListTasksResponse.pages:type_name -> tasks.v1.BatchListTasksResponse.PagesEntry
-	41, // 20: tasks.v1.BatchListSubtasksRequest.page:type_name -> page.v1.PageRequest
-	7,  // 21: tasks.v1.BatchListSubtasksRequest.filter:type_name -> tasks.v1.TaskFilter
-	38, // 22: tasks.v1.BatchListSubtasksResponse.pages:type_name -> tasks.v1.BatchListSubtasksResponse.PagesEntry
-	0,  // 23: tasks.v1.CreateTaskRequest.status:type_name -> tasks.v1.Status
-	1,  // 24: tasks.v1.CreateTaskRequest.priority:type_name -> tasks.v1.Priority
-	43, // 25: tasks.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 26: tasks.v1.UpdateTaskRequest.status:type_name -> tasks.v1.Status
-	1,  // 27: tasks.v1.UpdateTaskRequest.priority:type_name -> tasks.v1.Priority
-	0,  // 28: tasks.v1.MoveTaskRequest.status:type_name -> tasks.v1.Status
-	14, // 29: tasks.v1.BatchCreateTasksRequest.requests:type_name -> tasks.v1.CreateTaskRequest
-	23, // 30: tasks.v1.BatchCreateTasksResponse.outcomes:type_name -> tasks.v1.TaskOutcome
-	15, // 31: tasks.v1.BatchUpdateTasksRequest.requests:type_name -> tasks.v1.UpdateTaskRequest
-	23, // 32: tasks.v1.BatchUpdateTasksResponse.outcomes:type_name -> tasks.v1.TaskOutcome
-	2,  // 33: tasks.v1.TaskOutcome.task:type_name -> tasks.v1.Task
-	24, // 34: tasks.v1.TaskOutcome.failure:type_name -> tasks.v1.Failure
-	25, // 35: tasks.v1.Failure.fields:type_name -> tasks.v1.FieldViolation
-	3,  // 36: tasks.v1.BatchGetCommentsResponse.comments:type_name -> tasks.v1.Comment
-	41, // 37: tasks.v1.ListCommentsRequest.page:type_name -> page.v1.PageRequest
-	3,  // 38: tasks.v1.ListCommentsResponse.comments:type_name -> tasks.v1.Comment
-	42, // 39: tasks.v1.ListCommentsResponse.page:type_name -> page.v1.PageInfo
-	41, // 40: tasks.v1.BatchListCommentsRequest.page:type_name -> page.v1.PageRequest
-	39, // 41: tasks.v1.BatchListCommentsResponse.pages:type_name -> tasks.v1.BatchListCommentsResponse.PagesEntry
-	43, // 42: tasks.v1.UpdateCommentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	9,  // 43: tasks.v1.BatchListTasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
-	9,  // 44: tasks.v1.BatchListSubtasksResponse.PagesEntry.value:type_name -> tasks.v1.ListTasksResponse
-	30, // 45: tasks.v1.BatchListCommentsResponse.PagesEntry.value:type_name -> tasks.v1.ListCommentsResponse
-	4,  // 46: tasks.v1.TasksService.GetTask:input_type -> tasks.v1.GetTaskRequest
-	5,  // 47: tasks.v1.TasksService.BatchGetTasks:input_type -> tasks.v1.BatchGetTasksRequest
-	8,  // 48: tasks.v1.TasksService.ListTasks:input_type -> tasks.v1.ListTasksRequest
-	10, // 49: tasks.v1.TasksService.BatchListTasks:input_type -> tasks.v1.BatchListTasksRequest
-	12, // 50: tasks.v1.TasksService.BatchListSubtasks:input_type -> tasks.v1.BatchListSubtasksRequest
-	14, // 51: tasks.v1.TasksService.CreateTask:input_type -> tasks.v1.CreateTaskRequest
-	15, // 52: tasks.v1.TasksService.UpdateTask:input_type -> tasks.v1.UpdateTaskRequest
-	16, // 53: tasks.v1.TasksService.DeleteTask:input_type -> tasks.v1.DeleteTaskRequest
-	17, // 54: tasks.v1.TasksService.RestoreTask:input_type -> tasks.v1.RestoreTaskRequest
-	18, // 55: tasks.v1.TasksService.MoveTask:input_type -> tasks.v1.MoveTaskRequest
-	19, // 56: tasks.v1.TasksService.BatchCreateTasks:input_type -> tasks.v1.BatchCreateTasksRequest
-	21, // 57: tasks.v1.TasksService.BatchUpdateTasks:input_type -> tasks.v1.BatchUpdateTasksRequest
-	26, // 58: tasks.v1.TasksService.GetComment:input_type -> tasks.v1.GetCommentRequest
-	27, // 59: tasks.v1.TasksService.BatchGetComments:input_type -> tasks.v1.BatchGetCommentsRequest
-	29, // 60: tasks.v1.TasksService.ListComments:input_type -> tasks.v1.ListCommentsRequest
-	31, // 61: tasks.v1.TasksService.BatchListComments:input_type -> tasks.v1.BatchListCommentsRequest
-	33, // 62: tasks.v1.TasksService.CreateComment:input_type -> tasks.v1.CreateCommentRequest
-	34, // 63: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
-	35, // 64: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
-	36, // 65: tasks.v1.TasksService.RestoreComment:input_type -> tasks.v1.RestoreCommentRequest
-	44, // 66: tasks.v1.TasksService.ListEvents:input_type -> events.v1.ListEventsRequest
-	2,  // 67: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
-	6,  // 68: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
-	9,  // 69: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
-	11, // 70: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
-	13, // 71: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
-	2,  // 72: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
-	2,  // 73: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
-	45, // 74: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
-	2,  // 75: tasks.v1.TasksService.RestoreTask:output_type -> tasks.v1.Task
-	2,  // 76: tasks.v1.TasksService.MoveTask:output_type -> tasks.v1.Task
-	20, // 77: tasks.v1.TasksService.BatchCreateTasks:output_type -> tasks.v1.BatchCreateTasksResponse
-	22, // 78: tasks.v1.TasksService.BatchUpdateTasks:output_type -> tasks.v1.BatchUpdateTasksResponse
-	3,  // 79: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
-	28, // 80: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
-	30, // 81: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
-	32, // 82: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
-	3,  // 83: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
-	3,  // 84: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
-	45, // 85: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
-	3,  // 86: tasks.v1.TasksService.RestoreComment:output_type -> tasks.v1.Comment
-	46, // 87: tasks.v1.TasksService.ListEvents:output_type -> events.v1.ListEventsResponse
-	67, // [67:88] is the sub-list for method output_type
-	46, // [46:67] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	39, // 4: tasks.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	39, // 5: tasks.v1.Task.deleted_at:type_name -> google.protobuf.Timestamp
+	39, // 6: tasks.v1.Comment.created_at:type_name -> google.protobuf.Timestamp
+	39, // 7: tasks.v1.Comment.updated_at:type_name -> google.protobuf.Timestamp
+	39, // 8: tasks.v1.Comment.deleted_at:type_name -> google.protobuf.Timestamp
+	40, // 9: tasks.v1.BatchGetTasksRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 10: tasks.v1.BatchGetTasksResponse.tasks:type_name -> tasks.v1.Task
+	0,  // 11: tasks.v1.TaskFilter.statuses:type_name -> tasks.v1.Status
+	1,  // 12: tasks.v1.TaskFilter.priorities:type_name -> tasks.v1.Priority
+	39, // 13: tasks.v1.TaskFilter.updated_since:type_name -> google.protobuf.Timestamp
+	41, // 14: tasks.v1.ListTasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 15: tasks.v1.ListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	40, // 16: tasks.v1.ListTasksRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 17: tasks.v1.ListTasksResponse.tasks:type_name -> tasks.v1.Task
+	42, // 18: tasks.v1.ListTasksResponse.page:type_name -> page.v1.PageInfo
+	41, // 19: tasks.v1.BatchListTasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 20: tasks.v1.BatchListTasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	40, // 21: tasks.v1.BatchListTasksRequest.read_mask:type_name -> google.protobuf.FieldMask
+	12, // 22: tasks.v1.BatchListTasksResponse.pages:type_name -> tasks.v1.TaskPage
+	2,  // 23: tasks.v1.TaskPage.tasks:type_name -> tasks.v1.Task
+	42, // 24: tasks.v1.TaskPage.page:type_name -> page.v1.PageInfo
+	41, // 25: tasks.v1.BatchListSubtasksRequest.page:type_name -> page.v1.PageRequest
+	7,  // 26: tasks.v1.BatchListSubtasksRequest.filter:type_name -> tasks.v1.TaskFilter
+	40, // 27: tasks.v1.BatchListSubtasksRequest.read_mask:type_name -> google.protobuf.FieldMask
+	12, // 28: tasks.v1.BatchListSubtasksResponse.pages:type_name -> tasks.v1.TaskPage
+	0,  // 29: tasks.v1.CreateTaskRequest.status:type_name -> tasks.v1.Status
+	1,  // 30: tasks.v1.CreateTaskRequest.priority:type_name -> tasks.v1.Priority
+	40, // 31: tasks.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 32: tasks.v1.UpdateTaskRequest.status:type_name -> tasks.v1.Status
+	1,  // 33: tasks.v1.UpdateTaskRequest.priority:type_name -> tasks.v1.Priority
+	0,  // 34: tasks.v1.MoveTaskRequest.status:type_name -> tasks.v1.Status
+	15, // 35: tasks.v1.BatchCreateTasksRequest.requests:type_name -> tasks.v1.CreateTaskRequest
+	24, // 36: tasks.v1.BatchCreateTasksResponse.outcomes:type_name -> tasks.v1.TaskOutcome
+	16, // 37: tasks.v1.BatchUpdateTasksRequest.requests:type_name -> tasks.v1.UpdateTaskRequest
+	24, // 38: tasks.v1.BatchUpdateTasksResponse.outcomes:type_name -> tasks.v1.TaskOutcome
+	2,  // 39: tasks.v1.TaskOutcome.task:type_name -> tasks.v1.Task
+	25, // 40: tasks.v1.TaskOutcome.failure:type_name -> tasks.v1.Failure
+	26, // 41: tasks.v1.Failure.fields:type_name -> tasks.v1.FieldViolation
+	40, // 42: tasks.v1.BatchGetCommentsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	3,  // 43: tasks.v1.BatchGetCommentsResponse.comments:type_name -> tasks.v1.Comment
+	41, // 44: tasks.v1.ListCommentsRequest.page:type_name -> page.v1.PageRequest
+	40, // 45: tasks.v1.ListCommentsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	3,  // 46: tasks.v1.ListCommentsResponse.comments:type_name -> tasks.v1.Comment
+	42, // 47: tasks.v1.ListCommentsResponse.page:type_name -> page.v1.PageInfo
+	41, // 48: tasks.v1.BatchListCommentsRequest.page:type_name -> page.v1.PageRequest
+	40, // 49: tasks.v1.BatchListCommentsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	34, // 50: tasks.v1.BatchListCommentsResponse.pages:type_name -> tasks.v1.CommentPage
+	3,  // 51: tasks.v1.CommentPage.comments:type_name -> tasks.v1.Comment
+	42, // 52: tasks.v1.CommentPage.page:type_name -> page.v1.PageInfo
+	40, // 53: tasks.v1.UpdateCommentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 54: tasks.v1.TasksService.GetTask:input_type -> tasks.v1.GetTaskRequest
+	5,  // 55: tasks.v1.TasksService.BatchGetTasks:input_type -> tasks.v1.BatchGetTasksRequest
+	8,  // 56: tasks.v1.TasksService.ListTasks:input_type -> tasks.v1.ListTasksRequest
+	10, // 57: tasks.v1.TasksService.BatchListTasks:input_type -> tasks.v1.BatchListTasksRequest
+	13, // 58: tasks.v1.TasksService.BatchListSubtasks:input_type -> tasks.v1.BatchListSubtasksRequest
+	15, // 59: tasks.v1.TasksService.CreateTask:input_type -> tasks.v1.CreateTaskRequest
+	16, // 60: tasks.v1.TasksService.UpdateTask:input_type -> tasks.v1.UpdateTaskRequest
+	17, // 61: tasks.v1.TasksService.DeleteTask:input_type -> tasks.v1.DeleteTaskRequest
+	18, // 62: tasks.v1.TasksService.RestoreTask:input_type -> tasks.v1.RestoreTaskRequest
+	19, // 63: tasks.v1.TasksService.MoveTask:input_type -> tasks.v1.MoveTaskRequest
+	20, // 64: tasks.v1.TasksService.BatchCreateTasks:input_type -> tasks.v1.BatchCreateTasksRequest
+	22, // 65: tasks.v1.TasksService.BatchUpdateTasks:input_type -> tasks.v1.BatchUpdateTasksRequest
+	27, // 66: tasks.v1.TasksService.GetComment:input_type -> tasks.v1.GetCommentRequest
+	28, // 67: tasks.v1.TasksService.BatchGetComments:input_type -> tasks.v1.BatchGetCommentsRequest
+	30, // 68: tasks.v1.TasksService.ListComments:input_type -> tasks.v1.ListCommentsRequest
+	32, // 69: tasks.v1.TasksService.BatchListComments:input_type -> tasks.v1.BatchListCommentsRequest
+	35, // 70: tasks.v1.TasksService.CreateComment:input_type -> tasks.v1.CreateCommentRequest
+	36, // 71: tasks.v1.TasksService.UpdateComment:input_type -> tasks.v1.UpdateCommentRequest
+	37, // 72: tasks.v1.TasksService.DeleteComment:input_type -> tasks.v1.DeleteCommentRequest
+	38, // 73: tasks.v1.TasksService.RestoreComment:input_type -> tasks.v1.RestoreCommentRequest
+	43, // 74: tasks.v1.TasksService.ListEvents:input_type -> events.v1.ListEventsRequest
+	2,  // 75: tasks.v1.TasksService.GetTask:output_type -> tasks.v1.Task
+	6,  // 76: tasks.v1.TasksService.BatchGetTasks:output_type -> tasks.v1.BatchGetTasksResponse
+	9,  // 77: tasks.v1.TasksService.ListTasks:output_type -> tasks.v1.ListTasksResponse
+	11, // 78: tasks.v1.TasksService.BatchListTasks:output_type -> tasks.v1.BatchListTasksResponse
+	14, // 79: tasks.v1.TasksService.BatchListSubtasks:output_type -> tasks.v1.BatchListSubtasksResponse
+	2,  // 80: tasks.v1.TasksService.CreateTask:output_type -> tasks.v1.Task
+	2,  // 81: tasks.v1.TasksService.UpdateTask:output_type -> tasks.v1.Task
+	44, // 82: tasks.v1.TasksService.DeleteTask:output_type -> google.protobuf.Empty
+	2,  // 83: tasks.v1.TasksService.RestoreTask:output_type -> tasks.v1.Task
+	2,  // 84: tasks.v1.TasksService.MoveTask:output_type -> tasks.v1.Task
+	21, // 85: tasks.v1.TasksService.BatchCreateTasks:output_type -> tasks.v1.BatchCreateTasksResponse
+	23, // 86: tasks.v1.TasksService.BatchUpdateTasks:output_type -> tasks.v1.BatchUpdateTasksResponse
+	3,  // 87: tasks.v1.TasksService.GetComment:output_type -> tasks.v1.Comment
+	29, // 88: tasks.v1.TasksService.BatchGetComments:output_type -> tasks.v1.BatchGetCommentsResponse
+	31, // 89: tasks.v1.TasksService.ListComments:output_type -> tasks.v1.ListCommentsResponse
+	33, // 90: tasks.v1.TasksService.BatchListComments:output_type -> tasks.v1.BatchListCommentsResponse
+	3,  // 91: tasks.v1.TasksService.CreateComment:output_type -> tasks.v1.Comment
+	3,  // 92: tasks.v1.TasksService.UpdateComment:output_type -> tasks.v1.Comment
+	44, // 93: tasks.v1.TasksService.DeleteComment:output_type -> google.protobuf.Empty
+	3,  // 94: tasks.v1.TasksService.RestoreComment:output_type -> tasks.v1.Comment
+	45, // 95: tasks.v1.TasksService.ListEvents:output_type -> events.v1.ListEventsResponse
+	75, // [75:96] is the sub-list for method output_type
+	54, // [54:75] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_tasks_v1_tasks_proto_init() }
@@ -2875,16 +3073,16 @@ func file_tasks_v1_tasks_proto_init() {
 	}
 	file_tasks_v1_tasks_proto_msgTypes[0].OneofWrappers = []any{}
 	file_tasks_v1_tasks_proto_msgTypes[5].OneofWrappers = []any{}
-	file_tasks_v1_tasks_proto_msgTypes[12].OneofWrappers = []any{}
 	file_tasks_v1_tasks_proto_msgTypes[13].OneofWrappers = []any{}
-	file_tasks_v1_tasks_proto_msgTypes[16].OneofWrappers = []any{}
+	file_tasks_v1_tasks_proto_msgTypes[14].OneofWrappers = []any{}
+	file_tasks_v1_tasks_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasks_v1_tasks_proto_rawDesc), len(file_tasks_v1_tasks_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   38,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
