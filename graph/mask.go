@@ -60,14 +60,12 @@ func (r *resolver) selectFrom(set ast.SelectionSet) {
 	}
 }
 
-// stored gives the field of the messages that a field of their GraphQL type is made of, beside the id; none for one that is
-// made of nothing else. It is not ok if that is not known.
+// stored gives the field of the messages that a field of their GraphQL type is made of; none for one that is made of the
+// id. It is not ok if that is not known.
 func stored(in protoreflect.MessageDescriptor, name string) (path string, ok bool) {
 	switch name {
-	case "id", "databaseId", "__typename", "tasks", "members", "subtasks":
+	case "id", "databaseId", "__typename", "tasks", "members", "subtasks", "comments":
 		return "", true
-	case "comments": // are asked for by task and project
-		return "project_id", true
 	case "completed":
 		return "status", true
 	}

@@ -79,19 +79,10 @@ func (r *resolver) listTaskComments(
 	req.ReadMask = r.mask(ctx, (*tasksv1.Comment)(nil))
 	return listEach(ctx, r, of, maxTasks,
 		func(ctx context.Context, tasks []*tasksv1.Task) ([]*tasksv1.CommentPage, error) {
-			req.TaskIds, req.ProjectIds = ids(tasks), projectIDs(tasks)
+			req.TaskIds = ids(tasks)
 			res, err := r.cfg.Tasks.BatchListComments(ctx, req)
 			return res.GetPages(), err
 		}, (*tasksv1.CommentPage).GetComments)
-}
-
-// projectIDs are the projects that the tasks are in.
-func projectIDs(tasks []*tasksv1.Task) []int64 {
-	all := make([]int64, 0, len(tasks))
-	for _, t := range tasks {
-		all = append(all, t.GetProjectId())
-	}
-	return all
 }
 
 func taskUsers() references[*tasksv1.Task] {

@@ -82,11 +82,10 @@ func (s *service) ListComments(ctx context.Context, req *tasksv1.ListCommentsReq
 // long that takes would tell of the comments on a hidden task.
 func (s *service) listTaskComments(ctx context.Context, req *tasksv1.ListCommentsRequest, columns bun.Safe, q *page.Query[*comment],
 ) (*tasksv1.ListCommentsResponse, error) {
-	t, _, err := s.require(ctx, req.GetTaskId(), auth.ReadProject)
-	if err != nil {
+	if _, _, err := s.require(ctx, req.GetTaskId(), auth.ReadProject); err != nil {
 		return nil, err
 	}
-	lists, err := s.store.commentsOf(ctx, columns, []int64{t.ProjectID}, []int64{t.ID}, req.GetAuthorId(), q)
+	lists, err := s.store.commentsOf(ctx, columns, []int64{req.GetTaskId()}, req.GetAuthorId(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -135,15 +134,12 @@ func (s *service) BatchListComments(ctx context.Context, req *tasksv1.BatchListC
 	if len(req.GetTaskIds()) > maxBatch {
 		return nil, errs.InvalidField("task_ids", "must be at most %d", maxBatch)
 	}
-	if n := len(req.GetProjectIds()); n != 0 && n != len(req.GetTaskIds()) {
-		return nil, errs.InvalidField("project_ids", "must be as many as task_ids, or none")
-	}
 	q, columns, err := newCommentList(req.GetPage(), req.GetReadMask(), false)
 	if err != nil {
 		return nil, err
 	}
 	// The rows tell the projects of the tasks: those that the caller may not read are dropped after one statement.
-	lists, err := s.store.commentsOf(ctx, columns, req.GetProjectIds(), req.GetTaskIds(), req.GetAuthorId(), q)
+	lists, err := s.store.commentsOf(ctx, columns, req.GetTaskIds(), req.GetAuthorId(), q)
 	if err != nil {
 		return nil, err
 	}

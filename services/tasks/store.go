@@ -539,7 +539,7 @@ type commentList struct {
 
 // commentsOf gives the same page of each task's comments, in one statement. It starts from the tasks, so that a task
 // without comments has its empty page, and one that is deleted or was never there has none.
-func (s store) commentsOf(ctx context.Context, columns bun.Safe, projectIDs, taskIDs []int64, authorID int64, q *page.Query[*comment],
+func (s store) commentsOf(ctx context.Context, columns bun.Safe, taskIDs []int64, authorID int64, q *page.Query[*comment],
 ) ([]*commentList, error) {
 	var rows []*comment
 	of := s.db.NewSelect().Model(&rows).
@@ -550,13 +550,7 @@ func (s store) commentsOf(ctx context.Context, columns bun.Safe, projectIDs, tas
 	sel := s.db.NewSelect().TableExpr("tasks AS t").
 		Join("LEFT JOIN LATERAL (?) AS c ON true", q.Keyset(of.Clone())).
 		ColumnExpr("?", columns).
-		Where("t.deleted_at IS NULL")
-	if len(projectIDs) > 0 { // and so all of the primary key
-		sel = sel.Where("(t.project_id, t.id) IN (SELECT * FROM unnest(?::bigint[], ?::bigint[]))",
-			postgres.ArrayArg(projectIDs), postgres.ArrayArg(taskIDs))
-	} else {
-		sel = sel.Where("t.id = ANY(?)", postgres.ArrayArg(taskIDs))
-	}
+		Where("t.id = ANY(?) AND t.deleted_at IS NULL", postgres.ArrayArg(taskIDs))
 	if q.Counts() {
 		sel = sel.ColumnExpr("(?) AS total", of.Clone().ColumnExpr("count(*)"))
 	}

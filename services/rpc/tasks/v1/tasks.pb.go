@@ -2242,9 +2242,7 @@ type BatchListCommentsRequest struct {
 	Page     *v1.PageRequest `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
 	AuthorId int64           `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
 	// The fields to give, as page.v1 has it.
-	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
-	// The project of each task, in the same order, from those who know them; a task that is in another one is left out.
-	ProjectIds    []int64 `protobuf:"varint,5,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2303,13 +2301,6 @@ func (x *BatchListCommentsRequest) GetAuthorId() int64 {
 func (x *BatchListCommentsRequest) GetReadMask() *fieldmaskpb.FieldMask {
 	if x != nil {
 		return x.ReadMask
-	}
-	return nil
-}
-
-func (x *BatchListCommentsRequest) GetProjectIds() []int64 {
-	if x != nil {
-		return x.ProjectIds
 	}
 	return nil
 }
@@ -2841,14 +2832,12 @@ const file_tasks_v1_tasks_proto_rawDesc = "" +
 	"\tread_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"l\n" +
 	"\x14ListCommentsResponse\x12-\n" +
 	"\bcomments\x18\x01 \x03(\v2\x11.tasks.v1.CommentR\bcomments\x12%\n" +
-	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\xd6\x01\n" +
+	"\x04page\x18\x02 \x01(\v2\x11.page.v1.PageInfoR\x04page\"\xb5\x01\n" +
 	"\x18BatchListCommentsRequest\x12\x19\n" +
 	"\btask_ids\x18\x01 \x03(\x03R\ataskIds\x12(\n" +
 	"\x04page\x18\x02 \x01(\v2\x14.page.v1.PageRequestR\x04page\x12\x1b\n" +
 	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\x127\n" +
-	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12\x1f\n" +
-	"\vproject_ids\x18\x05 \x03(\x03R\n" +
-	"projectIds\"H\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"H\n" +
 	"\x19BatchListCommentsResponse\x12+\n" +
 	"\x05pages\x18\x01 \x03(\v2\x15.tasks.v1.CommentPageR\x05pages\"\x80\x01\n" +
 	"\vCommentPage\x12\x1b\n" +
