@@ -330,7 +330,10 @@ func page[T any](req *pagev1.PageRequest, n int64, thing func(i int64) T) ([]T, 
 	return things, info, nil
 }
 
-func now() *timestamppb.Timestamp { return timestamppb.New(epoch) }
+// instant is one message for all things: what these services allocate is not what is measured.
+var instant = timestamppb.New(epoch)
+
+func now() *timestamppb.Timestamp { return instant }
 
 func user(id int64) *usersv1.User {
 	return &usersv1.User{

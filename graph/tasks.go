@@ -38,10 +38,9 @@ func (r *resolver) listTasks(ctx context.Context, req *tasksv1.ListTasksRequest)
 func (r *resolver) listProjectTasks(
 	ctx context.Context, of *projectsv1.Project, req *tasksv1.BatchListTasksRequest,
 ) (*relay.TaskConnection, error) {
-	req.ReadMask = r.mask(ctx, (*tasksv1.Task)(nil))
 	return listEach(ctx, r, of, maxProjects,
 		func(ctx context.Context, projects []*projectsv1.Project) ([]*tasksv1.TaskPage, error) {
-			req.ProjectIds = ids(projects)
+			req.ProjectIds, req.ReadMask = ids(projects), r.mask(ctx, (*tasksv1.Task)(nil))
 			res, err := r.cfg.Tasks.BatchListTasks(ctx, req)
 			return res.GetPages(), err
 		}, (*tasksv1.TaskPage).GetTasks)
@@ -51,10 +50,9 @@ func (r *resolver) listProjectTasks(
 func (r *resolver) listSubtasks(
 	ctx context.Context, of *tasksv1.Task, req *tasksv1.BatchListSubtasksRequest,
 ) (*relay.TaskConnection, error) {
-	req.ReadMask = r.mask(ctx, (*tasksv1.Task)(nil))
 	return listEach(ctx, r, of, maxTasks,
 		func(ctx context.Context, tasks []*tasksv1.Task) ([]*tasksv1.TaskPage, error) {
-			req.TaskIds = ids(tasks)
+			req.TaskIds, req.ReadMask = ids(tasks), r.mask(ctx, (*tasksv1.Task)(nil))
 			res, err := r.cfg.Tasks.BatchListSubtasks(ctx, req)
 			return res.GetPages(), err
 		}, (*tasksv1.TaskPage).GetTasks)
@@ -76,10 +74,9 @@ func (r *resolver) listComments(
 func (r *resolver) listTaskComments(
 	ctx context.Context, of *tasksv1.Task, req *tasksv1.BatchListCommentsRequest,
 ) (*relay.CommentConnection, error) {
-	req.ReadMask = r.mask(ctx, (*tasksv1.Comment)(nil))
 	return listEach(ctx, r, of, maxTasks,
 		func(ctx context.Context, tasks []*tasksv1.Task) ([]*tasksv1.CommentPage, error) {
-			req.TaskIds = ids(tasks)
+			req.TaskIds, req.ReadMask = ids(tasks), r.mask(ctx, (*tasksv1.Comment)(nil))
 			res, err := r.cfg.Tasks.BatchListComments(ctx, req)
 			return res.GetPages(), err
 		}, (*tasksv1.CommentPage).GetComments)
