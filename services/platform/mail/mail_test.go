@@ -295,7 +295,7 @@ func TestWhatIsRefusedIsTriedAgainAndNobodysAddressIsLogged(t *testing.T) {
 	run(t, db, s.sender(t), &log, 1)
 	s.next(t)
 	waitForNone(t, db)
-	if text := log.String(); strings.Contains(text, "ada@example.org") || strings.Count(text, "451") != 2 {
+	if text := log.String(); strings.Contains(text, "ada@example.org") || strings.Count(text, "code 451") != 2 {
 		t.Errorf("log: got %s, want two refusals without the address", text)
 	}
 }
