@@ -130,6 +130,8 @@ func Open(ctx context.Context, cfg Config, hooks ...bun.QueryHook) (*DB, error) 
 	}
 	// What has no native arguments (native.go) is seldom the same twice: preparing it would be waste.
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	// pgx makes the room for its statements, 512 and 512 descriptions, when it connects. The latter that mode never needs.
+	c.ConnConfig.StatementCacheCapacity, c.ConnConfig.DescriptionCacheCapacity = maxPrepared, 0
 	c.ConnConfig.ConnectTimeout = connectTimeout
 	c.MaxConns = cfg.MaxConns
 	for name, limit := range map[string]time.Duration{
