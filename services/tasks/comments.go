@@ -126,7 +126,7 @@ func (s *service) accessToTrash(ctx context.Context, taskID int64) (access, erro
 	if err != nil {
 		return nil, err
 	}
-	return a, errs.InProject(auth.Role(a[t.ProjectID].GetRole()).Require(auth.WriteComments, "task"), t.ProjectID)
+	return a, errs.InProject(a[t.ProjectID].role.Require(auth.WriteComments, "task"), t.ProjectID)
 }
 
 // BatchListComments gives the same page of several tasks' comments.

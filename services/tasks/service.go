@@ -119,7 +119,7 @@ func (s *service) listed(ctx context.Context, projectID int64, p auth.Permission
 	if err != nil {
 		return nil, err
 	}
-	return []int64{projectID}, errs.InProject(auth.Role(a[projectID].GetRole()).Require(p, "project"), projectID)
+	return []int64{projectID}, errs.InProject(a[projectID].role.Require(p, "project"), projectID)
 }
 
 // permission is what a list with the filter takes: the trash is for those who could have put something into it.
