@@ -181,6 +181,7 @@ func (a *recorded) record(next http.Handler, r *http.Request) *cache.Answer {
 		return nil
 	}
 	answer := &cache.Answer{Scope: about.Project, Body: a.body.Bytes()}
+	answer.Header = make([]string, 0, 2*(len(a.header)+1)) //nolint:mnd // name and value, also of what pack adds
 	for name, values := range a.header {
 		if len(values) != 1 {
 			return nil

@@ -71,8 +71,9 @@ func listOf[V any](l *Listing, views []V, info *pagev1.PageInfo) *List[V] {
 
 // links makes the Link header. Targets are absolute paths, which hold behind any proxy, and keep all other parameters.
 func (l *Listing) links(info *pagev1.PageInfo) string {
+	const usual = 1024 // bytes of a header: what is kept in the cache must not have room to grow
 	var (
-		b       strings.Builder
+		b       = make([]byte, 0, usual)
 		query   = l.at.Query()
 		cursors = info.GetCursors()
 		path    = l.at.EscapedPath()
@@ -82,14 +83,14 @@ func (l *Listing) links(info *pagev1.PageInfo) string {
 		if cursor != "" {
 			query.Set("cursor", cursor)
 		}
-		if b.Len() > 0 {
-			b.WriteString(", ")
+		if len(b) > 0 {
+			b = append(b, ", "...)
 		}
-		b.WriteString("<" + path)
+		b = append(append(b, '<'), path...)
 		if len(query) > 0 {
-			b.WriteString("?" + query.Encode())
+			b = append(append(b, '?'), query.Encode()...)
 		}
-		b.WriteString(`>; rel="` + rel + `"`)
+		b = append(append(append(b, `>; rel="`...), rel...), '"')
 	}
 	link("first", "")
 	// All that was on a page may be gone: nothing is behind it then, or nothing ahead of it, and the page on the other side
@@ -104,7 +105,7 @@ func (l *Listing) links(info *pagev1.PageInfo) string {
 	if info.GetHasPrevious() {
 		link("prev", prev)
 	}
-	return b.String()
+	return string(b)
 }
 
 // Maybe is a parameter that can be absent, where absence is no value.

@@ -101,7 +101,9 @@ func (c *Collector) Keep(ctx context.Context, q *Question, answer *Answer) {
 	if c.refused || len(c.versions) == 0 {
 		return
 	}
-	e := &entry{Answer: *answer, epoch: c.epoch}
+	e := &entry{
+		Answer: *answer, epoch: c.epoch, tags: make([]string, 0, len(c.versions)), versions: make([]string, 0, len(c.versions)),
+	}
 	for t, v := range c.versions {
 		e.tags = append(e.tags, t)
 		e.versions = append(e.versions, v)
