@@ -23,7 +23,6 @@ type process struct {
 	name   string
 	parent int
 	cpu    time.Duration // its own, and that of its children that have ended
-	memory int64         // resident, bytes
 }
 
 // processes are all of this machine.
@@ -48,20 +47,52 @@ func processes() (map[int]process, error) {
 		// The name is in parentheses, and may hold some itself: proc(5).
 		open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 		f := strings.Fields(string(b[end+1:]))
-		if open < 0 || len(f) < 22 {
+		if open < 0 || len(f) < 15 {
 			return nil, fmt.Errorf("%s is not as proc(5) says", name)
 		}
 		p := process{name: string(b[open+1 : end])}
 		numbers := make([]int64, len(f))
-		for i := 1; i < 22; i++ {
+		for i := 1; i < 15; i++ {
 			numbers[i], _ = strconv.ParseInt(f[i], 10, 64) // some are beyond int64, and not used here
 		}
 		p.parent = int(numbers[1])
 		p.cpu = time.Duration(numbers[11]+numbers[12]+numbers[13]+numbers[14]) * tick
-		p.memory = numbers[21] * int64(os.Getpagesize())
 		all[pid] = p
 	}
 	return all, nil
+}
+
+// resident is the memory that a process holds, in bytes: its own, and pages of its program, which the system has of the
+// file, shares with others that run it, and drops when it needs room.
+type resident struct{ own, program int64 }
+
+func (r resident) plus(more resident) resident {
+	return resident{r.own + more.own, r.program + more.program}
+}
+
+func (r resident) String() string {
+	return fmt.Sprintf("%d MB (%d its own, %d pages of the program)", (r.own+r.program)>>20, r.own>>20, r.program>>20)
+}
+
+// residentOf reads it.
+func residentOf(pid int) (resident, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return resident{}, err
+	}
+	var r resident
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		into, ok := map[string]*int64{"RssAnon": &r.own, "RssFile": &r.program}[name]
+		if !ok {
+			continue
+		}
+		if _, err := fmt.Sscanf(value, "%d kB", into); err != nil {
+			return resident{}, fmt.Errorf("read %s of process %d: %w", name, pid, err)
+		}
+		*into <<= 10
+	}
+	return r, nil
 }
 
 // tree is a process and all below it.

@@ -178,7 +178,10 @@ func (r *runner) attack(ctx context.Context, name, state string, connections int
 
 // closedLoop measures the processes and all below them while the targets are sent.
 func closedLoop(ctx context.Context, of []*child, most time.Duration, connections int, targets vegeta.Targeter) (line, error) {
-	attacker := vegeta.NewAttacker(vegeta.Workers(uint64(connections)), vegeta.MaxWorkers(uint64(connections)),
+	// Its connections end with it: those of all earlier runs would be in the memory of the edge.
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: transport}), vegeta.Workers(uint64(connections)), vegeta.MaxWorkers(uint64(connections)),
 		vegeta.Connections(connections), vegeta.KeepAlive(true), vegeta.HTTP2(false), vegeta.Timeout(time.Minute))
 	before, err := usedBy(of)
 	if err != nil {
@@ -273,28 +276,40 @@ func (l lookups) ratio(before lookups) float64 {
 
 // memory notes what the processes hold after all that was asked of them.
 func (r *runner) memory() {
+	note, err := r.held()
+	if err != nil {
+		note = fmt.Sprintf("memory unknown: %v", err)
+	}
+	r.out.notes = append(r.out.notes, r.mode+": "+note)
+}
+
+func (r *runner) held() (string, error) {
 	found, err := tree(r.system.cmd.Process.Pid)
 	if err != nil {
-		r.out.notes = append(r.out.notes, fmt.Sprintf("%s: memory unknown: %v", r.mode, err))
-		return
+		return "", err
 	}
-	by := map[string]int64{}
-	for _, p := range found {
-		if p.name != "postgres" { // whose processes share most of it
-			by[p.name] += p.memory
+	by := map[string]resident{}
+	var four resident
+	for pid, p := range found {
+		if p.name == "postgres" { // whose processes share most of it
+			continue
+		}
+		m, err := residentOf(pid)
+		if err != nil {
+			return "", err
+		}
+		by[p.name] = by[p.name].plus(m)
+		if slices.Contains([]string{"users", "projects", "tasks", "edge"}, p.name) {
+			four = four.plus(m)
 		}
 	}
 	var parts []string
-	var four int64
 	for _, name := range slices.Sorted(maps.Keys(by)) {
-		parts = append(parts, fmt.Sprintf("%s %d MB", name, by[name]>>20))
-		if slices.Contains([]string{"users", "projects", "tasks", "edge"}, name) {
-			four += by[name]
-		}
+		parts = append(parts, fmt.Sprintf("%s %s", name, by[name]))
 	}
-	note := fmt.Sprintf("%s: resident memory at the end: %s", r.mode, strings.Join(parts, ", "))
-	if four > 0 {
-		note += fmt.Sprintf("; the four services together %d MB", four>>20)
+	note := "resident memory at the end: " + strings.Join(parts, ", ")
+	if four.own > 0 {
+		note += fmt.Sprintf("; the four services together %s", four)
 	}
-	r.out.notes = append(r.out.notes, note)
+	return note, nil
 }
