@@ -26,7 +26,7 @@ const (
 // is not UTF-8 are all refused.
 func formats() map[string]huma.Format {
 	f := huma.Format{
-		Marshal:   func(w io.Writer, v any) error { return json.MarshalWrite(w, v) },
+		Marshal:   marshal,
 		Unmarshal: unmarshal,
 	}
 	return map[string]huma.Format{jsonType: f, problemType: f}

@@ -130,9 +130,12 @@ func embedded[V any](r huma.Registry, doc string) *huma.Schema {
 // may describes what the caller may do, as P lists it.
 func may[P any](r huma.Registry) *huma.Schema { return r.Schema(reflect.TypeFor[P](), true, "") }
 
+// isWhole reports whether the view is of all fields, and of nothing besides.
+func (v View[V]) isWhole() bool { return v.fields == nil && v.with == nil }
+
 // MarshalJSONTo writes what was asked for.
 func (v View[V]) MarshalJSONTo(enc *jsontext.Encoder) error {
-	if v.fields == nil && v.with == nil {
+	if v.isWhole() {
 		return json.MarshalEncode(enc, v.whole)
 	}
 	text, err := json.Marshal(v.whole)
