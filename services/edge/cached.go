@@ -14,6 +14,7 @@ import (
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/rpc/tags"
+	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
 // cached answers reads with the bytes that an earlier one was answered with, as long as nothing of what they depend on
@@ -242,11 +243,12 @@ func question(r *http.Request, caller *auth.Caller) (*reading, bool) {
 	private := "" // whom the answer is for, if not for everybody who may see it
 	switch noun := parts[0]; {
 	case noun == "tasks" && id == 0:
-		if id, ok = projectParameter(r.URL.RawQuery); !ok {
+		project, n := queryParameter(r.URL.RawQuery, "project")
+		if id, ok = number(project); !ok || n > 1 {
 			return nil, false
 		}
 		q.Kind, q.route, params = "tasks", "/api/tasks/", taskListParameters+"project "
-		q.Tags = []string{tags.Tasks(id)}
+		q.Tags = []string{tasksTag(id, r.URL.RawQuery)}
 	case noun == "tasks" && sub == "":
 		q.Kind, q.route, q.Tags = "task", "/api/tasks/{id}/", []string{tags.Task(id)}
 	case noun == "tasks" && sub == "comments":
@@ -259,7 +261,7 @@ func question(r *http.Request, caller *auth.Caller) (*reading, bool) {
 		q.Kind, q.route, q.Tags = "project", "/api/projects/{id}/", []string{tags.Project(id)}
 	case noun == "projects" && sub == "tasks":
 		q.Kind, q.route, params = "tasks", "/api/projects/{id}/tasks/", taskListParameters
-		q.Tags = []string{tags.Tasks(id)}
+		q.Tags = []string{tasksTag(id, r.URL.RawQuery)}
 	case noun == "projects" && sub == "members":
 		q.Kind, q.route, params = "members", "/api/projects/{id}/members/", memberListParameters
 		q.Tags = []string{tags.Members(id)}
@@ -297,18 +299,27 @@ func number(s string) (int64, bool) {
 	return n, err == nil && n > 0 && s[0] != '+' && s[0] != '0'
 }
 
-func projectParameter(query string) (id int64, ok bool) {
+// queryParameter gives the first value of a parameter, as it stands in the address, and how many it has.
+func queryParameter(query, name string) (value string, n int) {
 	for pair := range strings.SplitSeq(query, "&") {
-		if value, is := strings.CutPrefix(pair, "project="); is {
-			if id != 0 {
-				return 0, false
-			}
-			if id, ok = number(value); !ok {
-				return 0, false
+		if key, v, _ := strings.Cut(pair, "="); key == name {
+			if n++; n == 1 {
+				value = v
 			}
 		}
 	}
-	return id, ok
+	return value, n
+}
+
+// tasksTag is what a list of a project's tasks depends on. One of a single status, such as a column of a board, stays as it
+// is when tasks of other statuses change.
+func tasksTag(project int64, query string) string {
+	if name, n := queryParameter(query, "status"); n == 1 {
+		if status := rest.Status(name).Proto(); status != tasksv1.Status_STATUS_UNSPECIFIED {
+			return tags.TasksIn(project, int32(status))
+		}
+	}
+	return tags.Tasks(project)
 }
 
 // known reports whether the names in the query are all among those given, and whether the answer is the caller's own:

@@ -32,8 +32,7 @@ func (s *service) MoveTask(ctx context.Context, req *tasksv1.MoveTaskRequest) (*
 		}
 		before := t.Status
 		if req.GetStatus() != tasksv1.Status_STATUS_UNSPECIFIED {
-			t.Status = req.GetStatus()
-			t.complete()
+			t.become(req.GetStatus())
 		}
 		if t.Status != before {
 			t.changed = []string{"status"}

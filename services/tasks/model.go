@@ -40,6 +40,8 @@ type task struct {
 
 	// changed are the fields that an update has changed.
 	changed []string
+	// left is the status that an update has taken the task out of, if it has.
+	left tasksv1.Status
 
 	// Relevance is how well the task matches a search, where there was one.
 	Relevance int64 `bun:",scanonly"`
@@ -121,10 +123,15 @@ func (t *task) fields() fields {
 
 // event is what happened to the task: "created", "updated", "moved", "deleted" or "restored".
 func (t *task) event(happened string) events.Event {
+	stale := []string{
+		tags.Task(t.ID), tags.Tasks(t.ProjectID), tags.TasksIn(t.ProjectID, int32(t.Status)), tags.Inside(t.ProjectID),
+	}
+	if t.left != 0 {
+		stale = append(stale, tags.TasksIn(t.ProjectID, int32(t.left)))
+	}
 	return events.Event{
 		Type: "task." + happened, SubjectID: t.ID, ProjectID: t.ProjectID, Version: t.Version, Payload: t.proto(),
-		Tags:    []string{tags.Task(t.ID), tags.Tasks(t.ProjectID), tags.Inside(t.ProjectID)},
-		Changed: t.changed, Audience: append(given(t.AssigneeID), t.CreatorID),
+		Tags: stale, Changed: t.changed, Audience: append(given(t.AssigneeID), t.CreatorID),
 	}
 }
 

@@ -362,12 +362,12 @@ func (t *task) apply(u *taskUpdate) {
 		case "description":
 			t.Description = u.Description
 		case "status":
-			t.Status = u.Status
+			t.become(u.Status)
 		case "completed":
 			if u.completed {
-				t.Status = tasksv1.Status_STATUS_DONE
+				t.become(tasksv1.Status_STATUS_DONE)
 			} else if t.Status == tasksv1.Status_STATUS_DONE {
-				t.Status = tasksv1.Status_STATUS_TODO
+				t.become(tasksv1.Status_STATUS_TODO)
 			}
 		case "priority":
 			t.Priority = u.Priority
@@ -381,6 +381,14 @@ func (t *task) apply(u *taskUpdate) {
 			t.DueDate = u.DueDate
 		}
 	}
+}
+
+// become gives a task that has been read another status.
+func (t *task) become(status tasksv1.Status) {
+	if t.left == 0 && t.Status != status {
+		t.left = t.Status
+	}
+	t.Status = status
 	t.complete()
 }
 

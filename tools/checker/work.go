@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +24,8 @@ const (
 	// crowd is about how many tasks the list holds that tasks are added to and taken from: it is read on one page.
 	crowd = 20
 
-	password = "correct horse"
+	cardTitle = "card"
+	password  = "correct horse"
 )
 
 // person signs in once.
@@ -40,6 +42,7 @@ type world struct {
 	owner, guest  person
 	project, list int64 // that of the registers, and that of the list
 	tasks         []int64
+	card          int64 // a task whose status is written and read
 }
 
 // errUnclear is a failure after which nobody knows what has happened.
@@ -135,6 +138,12 @@ func newWorld(ctx context.Context, doors []string) (*world, error) {
 		w.tasks = append(w.tasks, got.ID)
 		w.history.add(register(i), op{write: true, value: value, called: called, ended: w.history.now(), how: "the start"})
 	}
+	var card thing
+	if err := w.must(ctx, w.owner, fmt.Sprintf("/api/projects/%d/tasks/", w.project), fmt.Sprintf(`{"title": %q}`, cardTitle), &card); err != nil {
+		return nil, err
+	}
+	w.card = card.ID
+	w.history.add("column", op{write: true, value: "todo", called: 0, ended: w.history.now(), how: "the start"})
 	w.history.add("guest", op{write: true, value: "out", called: 0, ended: w.history.now(), how: "the start"})
 	return w, nil
 }
@@ -162,6 +171,8 @@ func (w *world) run(ctx context.Context, seed uint64) {
 	work(2, w.look) //nolint:mnd // see above
 	work(1, w.invite)
 	work(2, w.visit) //nolint:mnd // see above
+	work(1, w.shift)
+	work(2, w.column) //nolint:mnd // see above
 	all.Wait()
 }
 
@@ -325,6 +336,45 @@ func (w *world) invite(ctx context.Context, client int, r *rand.Rand) {
 			w.visit(ctx, client, r)
 		}
 	}
+}
+
+// shift puts the card in the other column of the board, by each of the ways there are.
+func (w *world) shift(ctx context.Context, client int, r *rand.Rand) {
+	for _, to := range []string{"done", "todo"} {
+		door := r.IntN(len(w.doors))
+		how := []struct{ name, method, path, body string }{
+			{"PATCH", http.MethodPatch, fmt.Sprintf("/api/tasks/%d/", w.card), fmt.Sprintf(`{"status": %q}`, to)},
+			{"PATCH of many", http.MethodPatch, "/api/tasks/bulk/", fmt.Sprintf(`{"tasks": [{"id": %d, "status": %q}]}`, w.card, to)},
+			{"a move", http.MethodPost, fmt.Sprintf("/api/tasks/%d/move/", w.card), fmt.Sprintf(`{"after_id": %d, "status": %q}`, w.tasks[0], to)},
+		}[r.IntN(3)]
+		o := op{client: client, write: true, value: to, called: w.history.now(), how: fmt.Sprintf("%s at door %d", how.name, door)}
+		status, err := w.call(ctx, door, w.owner, how.method, how.path, how.body, nil)
+		o.ended = w.history.now()
+		o.unknown = err != nil || status != http.StatusOK
+		w.history.add("column", o)
+		for range 3 { // as others would
+			w.column(ctx, client, r)
+		}
+	}
+}
+
+// column looks whether the card is in a column.
+func (w *world) column(ctx context.Context, client int, r *rand.Rand) {
+	door, columns := r.IntN(len(w.doors)), []string{"todo", "done"}
+	at := r.IntN(len(columns))
+	o := op{client: client, called: w.history.now(), how: fmt.Sprintf("GET of what is %s at door %d", columns[at], door)}
+	var found []thing
+	status, err := w.call(ctx, door, w.owner, http.MethodGet,
+		fmt.Sprintf("/api/projects/%d/tasks/?limit=50&status=%s", w.project, columns[at]), "", &found)
+	o.ended = w.history.now()
+	if err != nil || status != http.StatusOK {
+		return
+	}
+	if !slices.ContainsFunc(found, func(t thing) bool { return t.Title == cardTitle }) {
+		at = 1 - at
+	}
+	o.value = columns[at]
+	w.history.add("column", o)
 }
 
 // visit looks whether the guest sees a task.

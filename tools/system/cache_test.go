@@ -208,7 +208,9 @@ func TestTheCacheNeverDiffersFromTheServices(t *testing.T) {
 	paths := []string{
 		at, at + "?fields=title,status", at + "comments/", at + "comments/?ordering=-id&limit=1",
 		in, "/api/projects/", "/api/projects/?role=member", in + "members/",
-		in + "tasks/", in + "tasks/?status=todo&limit=1&count=true", fmt.Sprintf("/api/tasks/?project=%d&assignee=me", project),
+		in + "tasks/", in + "tasks/?status=todo&limit=1&count=true", in + "tasks/?status=done", in + "tasks/?status=todo&status=in_progress",
+		in + "tasks/?completed=true", fmt.Sprintf("/api/tasks/?status=in_progress&ordering=-position&project=%d", project),
+		fmt.Sprintf("/api/tasks/?project=%d&assignee=me", project),
 		fmt.Sprintf("/api/tasks/?project=%d&search=fir&ordering=-updated_at", project),
 		fmt.Sprintf("/api/users/%d/", d.ids["member"]),
 		`{ viewer { name } projects(first: 5) { nodes { name archivedAt members(first: 5) { nodes { role user { name } } }
@@ -233,8 +235,12 @@ func TestTheCacheNeverDiffersFromTheServices(t *testing.T) {
 		{"a task is made", post("member", in+"tasks/", `{"title": "Third"}`)},
 		{"a task changes", patch("member", at, `{"title": "Fir tree", "labels": ["a"]}`)},
 		{"a task is done", patch("member", at, `{"completed": true}`)},
+		{"a done task changes", patch("member", at, `{"title": "First"}`)},
+		{"a task is not done", patch("owner", at, `{"completed": false}`)},
+		{"a task is begun and done at once", patch("owner", at, `{"status": "done", "completed": true}`)},
 		{"a task is assigned", patch("owner", at, fmt.Sprintf(`{"assignee_id": %d}`, d.ids["member"]))},
 		{"a task moves", post("member", at+"move/", fmt.Sprintf(`{"after_id": %d}`, second))},
+		{"a task moves to another column", post("member", at+"move/", fmt.Sprintf(`{"before_id": %d, "status": "in_progress"}`, second))},
 		{"tasks are made together", post("owner", "/api/tasks/bulk/", fmt.Sprintf(`{"tasks": [{"project_id": %d, "title": "Fourth"}]}`, project))},
 		{"tasks change together", patch("owner", "/api/tasks/bulk/", fmt.Sprintf(`{"tasks": [{"id": %d, "title": "First"}, {"id": %d, "status": "done"}]}`, task, second))},
 		{"a comment is made", post("member", at+"comments/", `{"body": "Hi"}`)},
@@ -314,6 +320,13 @@ func TestAHitNeedsNoService(t *testing.T) {
 	if d.read("viewer", "/api/projects/"); !d.hits("viewer", "/api/projects/") {
 		t.Error("a user's own projects: got calls of services for the second reading, want none")
 	}
+	column := in + "tasks/?status=done"
+	d.read("owner", column)
+	d.do("owner", http.MethodPatch, task, `{"status": "in_progress"}`)
+	if !d.hits("owner", column) {
+		t.Error("tasks that are done, after one that is not has changed: got calls of services, want none")
+	}
+	d.read("owner", task)
 	got := d.read("owner", task)
 	if !regexp.MustCompile(`cache;desc="hit", redis;dur=[0-9.]*;desc="1"`).MatchString(d.timing) {
 		t.Errorf("a hit, beside the rate limit: got %s, want one round trip to Redis", d.timing)

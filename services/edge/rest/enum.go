@@ -90,6 +90,9 @@ type Status string
 // Schema lists the values.
 func (Status) Schema(huma.Registry) *huma.Schema { return statuses.schema() }
 
+// Proto is the status of tasks.v1, or unspecified for what is none.
+func (s Status) Proto() tasksv1.Status { return statuses.proto(s) }
+
 // Priority is how urgent a task is.
 type Priority string
 

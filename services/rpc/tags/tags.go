@@ -21,8 +21,14 @@ func Project(id int64) string { return name("project", id, "") }
 // Members is the list of a project's members.
 func Members(projectID int64) string { return name("project", projectID, ":members") }
 
-// Tasks is every list of a project's tasks.
+// Tasks is every list of a project's tasks, whatever it is filtered by.
 func Tasks(projectID int64) string { return name("project", projectID, ":tasks") }
+
+// TasksIn is every list of a project's tasks of one status, a number of tasks.v1: what happens to tasks of other statuses
+// does not change it.
+func TasksIn(projectID int64, status int32) string {
+	return name("project", projectID, ":tasks:"+strconv.FormatInt(int64(status), 10))
+}
 
 // Inside is all that is in a project taken together: its tasks and their comments, and whether strangers may see it.
 func Inside(projectID int64) string { return name("project", projectID, ":inside") }
