@@ -94,7 +94,7 @@ func (f *floorServe) Run(ctx context.Context) (err error) {
 	})
 	mux.Handle("/c/", http.StripPrefix("/c", hop))
 	mux.HandleFunc("GET /f/task/{id}", serveBytes(parts.task))
-	mux.HandleFunc("GET /f/page/{project}/{status}", serveBytes(parts.page))
+	mux.HandleFunc("GET /f/page/{project}/{status}/{order}", serveBytes(parts.page))
 	mux.HandleFunc("/e", func(w http.ResponseWriter, r *http.Request) {
 		engine.ServeHTTP(w, r.WithContext(auth.WithCaller(r.Context(), &auth.Caller{UserID: 1})))
 	})

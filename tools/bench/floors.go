@@ -69,6 +69,14 @@ func (r *runner) floors(ctx context.Context) (err error) {
 	get := func(path string) func() (vegeta.Target, error) {
 		return func() (vegeta.Target, error) { return m.request(http.MethodGet, path, 1+m.r.Int64N(users), nil) }
 	}
+	create := func() (vegeta.Target, error) {
+		return m.request(http.MethodPost, fmt.Sprintf("/c/create/%d", 1+m.r.Int64N(projects)), 1,
+			written{Title: "New task", Description: description})
+	}
+	change := func() (vegeta.Target, error) {
+		id, _ := m.task()
+		return m.request(http.MethodPatch, fmt.Sprintf("/c/change/%d/%d", id, 1+m.r.IntN(4)), 1, nil)
+	}
 	for _, f := range []struct {
 		name string
 		make func() (vegeta.Target, error)
@@ -84,26 +92,21 @@ func (r *runner) floors(ctx context.Context) (err error) {
 			return m.request(http.MethodGet, "/c/task/"+strconv.FormatInt(id, 10), 1, nil)
 		}},
 		{"(c) two hops: fifty tasks", func() (vegeta.Target, error) {
-			return m.request(http.MethodGet, fmt.Sprintf("/c/page/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4)), 1, nil)
+			return m.request(http.MethodGet, fmt.Sprintf("/c/page/%d/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4), m.r.IntN(len(orders))), 1, nil)
 		}},
 		{"(f) pieces: one task", func() (vegeta.Target, error) {
 			id, _ := m.task()
 			return m.request(http.MethodGet, "/f/task/"+strconv.FormatInt(id, 10), 1, nil)
 		}},
 		{"(f) pieces: fifty tasks", func() (vegeta.Target, error) {
-			return m.request(http.MethodGet, fmt.Sprintf("/f/page/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4)), 1, nil)
+			return m.request(http.MethodGet, fmt.Sprintf("/f/page/%d/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4), m.r.IntN(len(orders))), 1, nil)
 		}},
 		{"(c) two hops: page 1,000", func() (vegeta.Target, error) {
 			return m.request(http.MethodGet, fmt.Sprintf("/c/deep/%d", pageSize*(deepPages-m.r.IntN(deepKept))), 1, nil)
 		}},
-		{"(c) two hops: create", func() (vegeta.Target, error) {
-			return m.request(http.MethodPost, fmt.Sprintf("/c/create/%d", 1+m.r.Int64N(projects)), 1,
-				written{Title: "New task", Description: description})
-		}},
-		{"(c) two hops: change", func() (vegeta.Target, error) {
-			id, _ := m.task()
-			return m.request(http.MethodPatch, fmt.Sprintf("/c/change/%d/%d", id, 1+m.r.IntN(4)), 1, nil)
-		}},
+		{"(c) two hops: create", create},
+		{"(c) two hops: change", change},
+		{"(b, c) mix without a miss", func() (vegeta.Target, error) { return m.mixOf(create, change, get("/b/fifty"), get("/b/one")) }},
 		{"(c) two hops: nested", func() (vegeta.Target, error) {
 			return m.request(http.MethodPost, fmt.Sprintf("/c/nested/%d", 1+m.r.Int64N(users)), 1, nil)
 		}},
@@ -114,7 +117,7 @@ func (r *runner) floors(ctx context.Context) (err error) {
 		}},
 	} {
 		for _, c := range r.Connections {
-			res, err := closedLoop(ctx, over, r.Duration, c, endless(m, scenario{make: func(*maker) (vegeta.Target, error) { return f.make() }}))
+			res, err := closedLoop(ctx, over, r.Duration, c, endless(m, func(*maker) (vegeta.Target, error) { return f.make() }))
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
@@ -44,8 +46,8 @@ func (p *pieces) task(r *http.Request) ([]byte, error) {
 func (p *pieces) page(r *http.Request) ([]byte, error) {
 	return p.kept(r, func(ctx context.Context) (any, error) {
 		l, err := p.tasks.ListTasks(ctx, &tasksv1.ListTasksRequest{
-			ProjectId: number(r, "project"),
-			Filter:    &tasksv1.TaskFilter{Statuses: []tasksv1.Status{tasksv1.Status(number(r, "status"))}},
+			ProjectId: number(r, "project"), Page: &pagev1.PageRequest{OrderBy: r.PathValue("order")},
+			Filter: &tasksv1.TaskFilter{Statuses: []tasksv1.Status{tasksv1.Status(number(r, "status"))}},
 		})
 		all := make([]rowTask, 0, len(l.GetTasks()))
 		for _, t := range l.GetTasks() {
@@ -111,7 +113,11 @@ func (b *behind) ListTasks(ctx context.Context, req *tasksv1.ListTasksRequest) (
 	if err := b.cache.MGet(ctx, "floor:lease", "floor:access").Err(); err != nil {
 		return nil, err
 	}
-	tasks, err := list(ctx, b.tasks, sqlPage, req.GetProjectId(), int64(req.GetFilter().GetStatuses()[0]))
+	order, err := strconv.Atoi(req.GetPage().GetOrderBy())
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := list(ctx, b.tasks, b.pages[order], req.GetProjectId(), int64(req.GetFilter().GetStatuses()[0]))
 	answer := &tasksv1.ListTasksResponse{Tasks: make([]*tasksv1.Task, 0, len(tasks))}
 	for _, t := range tasks {
 		answer.Tasks = append(answer.Tasks, t.proto())

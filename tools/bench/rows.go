@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -56,7 +57,7 @@ const taskColumns = `id, version, created_at, updated_at, project_id, number, ti
 // The statements of the floors; pgbench runs those of the files in sql/.
 const (
 	sqlTask = "SELECT " + taskColumns + " FROM tasks WHERE id = $1 AND deleted_at IS NULL"
-	sqlPage = "SELECT " + taskColumns + " FROM tasks WHERE project_id = $1 AND status = $2 AND deleted_at IS NULL ORDER BY id LIMIT 51"
+	sqlPage = "SELECT " + taskColumns + " FROM tasks WHERE project_id = $1 AND status = $2 AND deleted_at IS NULL ORDER BY %s LIMIT 51"
 	sqlDeep = "SELECT " + taskColumns + " FROM tasks WHERE project_id = $1 AND id > $2 AND deleted_at IS NULL ORDER BY id LIMIT 51"
 
 	sqlNumber = "UPDATE counters SET last_number = last_number + 1, last_place = last_place + 1 WHERE project_id = $1 RETURNING last_number"
@@ -74,11 +75,23 @@ const (
 	sqlPeople = "SELECT id, name FROM users WHERE id = ANY($1) AND deleted_at IS NULL"
 )
 
-type hop struct{ users, projects, tasks *pgxpool.Pool }
+// sqlPages are sqlPage in each of the orders.
+func sqlPages() (all []string) {
+	for _, o := range orders {
+		all = append(all, fmt.Sprintf(sqlPage, o.sql))
+	}
+	return all
+}
+
+type hop struct {
+	users, projects, tasks *pgxpool.Pool
+
+	pages []string
+}
 
 // Run serves.
 func (r *rowsServe) Run(ctx context.Context) (err error) {
-	var h hop
+	h := hop{pages: sqlPages()}
 	for url, pool := range map[string]**pgxpool.Pool{r.Users: &h.users, r.Projects: &h.projects, r.Tasks: &h.tasks} {
 		if *pool, err = pgxpool.New(ctx, url); err != nil {
 			return err
@@ -87,7 +100,7 @@ func (r *rowsServe) Run(ctx context.Context) (err error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /task/{id}", answering(h.task))
-	mux.HandleFunc("GET /page/{project}/{status}", answering(h.page))
+	mux.HandleFunc("GET /page/{project}/{status}/{order}", answering(h.page))
 	mux.HandleFunc("GET /deep/{after}", answering(h.deep))
 	mux.HandleFunc("POST /create/{project}", answering(h.create))
 	mux.HandleFunc("PATCH /change/{id}/{status}", answering(h.change))
@@ -142,7 +155,7 @@ func (h hop) task(r *http.Request) (rowTask, error) {
 }
 
 func (h hop) page(r *http.Request) ([]rowTask, error) {
-	return list(r.Context(), h.tasks, sqlPage, number(r, "project"), number(r, "status"))
+	return list(r.Context(), h.tasks, h.pages[number(r, "order")], number(r, "project"), number(r, "status"))
 }
 
 func (h hop) deep(r *http.Request) ([]rowTask, error) {

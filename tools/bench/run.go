@@ -38,20 +38,8 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 				return err
 			}
 		}
-		if s.reads {
-			if err := flush(ctx, r.where.Redis); err != nil {
-				return err
-			}
-			if err := r.attack(ctx, s.name, "cold", c, r.Duration, endless(m, s)); err != nil {
-				return err
-			}
-			if err := r.attack(ctx, s.name, "warm", c, r.Duration, endless(m, s)); err != nil {
-				return err
-			}
-			continue
-		}
 		if s.distinct == 0 {
-			if err := r.attack(ctx, s.name, "", c, r.Duration, endless(m, s)); err != nil {
+			if err := r.endless(ctx, s, c, m); err != nil {
 				return err
 			}
 			continue
@@ -80,6 +68,31 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 		}
 	}
 	return nil
+}
+
+// endless measures a scenario without end: as it is, or with reads in it, cold and then warm, which takes more reads than there
+// are in so short a time.
+func (r *runner) endless(ctx context.Context, s scenario, connections int, m *maker) error {
+	if s.reads == nil {
+		return r.attack(ctx, s.name, "", connections, r.Duration, endless(m, s.make))
+	}
+	if err := flush(ctx, r.where.Redis); err != nil {
+		return err
+	}
+	if err := r.attack(ctx, s.name, "cold", connections, r.Duration, endless(m, s.make)); err != nil {
+		return err
+	}
+	targets := make([]vegeta.Target, warming)
+	for i := range targets {
+		var err error
+		if targets[i], err = s.reads(m); err != nil {
+			return err
+		}
+	}
+	if _, err := closedLoop(ctx, []*child{r.system}, 5*time.Minute, connections, once(targets)); err != nil {
+		return err
+	}
+	return r.attack(ctx, s.name, "warm", connections, r.Duration, endless(m, s.make))
 }
 
 // forget makes the cache cold, and has each user ask for something else then: what a miss costs is not what it costs to learn
@@ -136,12 +149,12 @@ func again(targets []vegeta.Target) vegeta.Targeter {
 }
 
 // endless makes new requests, without end.
-func endless(m *maker, s scenario) vegeta.Targeter {
+func endless(m *maker, request func(m *maker) (vegeta.Target, error)) vegeta.Targeter {
 	var mu sync.Mutex
 	return func(t *vegeta.Target) (err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		*t, err = s.make(m)
+		*t, err = request(m)
 		return err
 	}
 }
