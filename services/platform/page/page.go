@@ -65,6 +65,7 @@ type Query[T any] struct {
 	size          int
 	backward      bool
 	count         bool
+	walks         bool
 	endsOnly      bool
 	noCursors     bool
 }
@@ -142,6 +143,12 @@ func (l List[T]) names() string {
 	return strings.Join(names, ", ")
 }
 
+// Walk says that the list is narrowed by nothing but what each of its orders has an index on, so that Select reads a page off
+// the index (postgres.Walk). An order by several fields, which has none, is left to Postgres all the same.
+func (q *Query[T]) Walk() {
+	q.walks = len(q.by) == 1 || len(q.by) == 2 && q.by[0].desc == q.by[1].desc
+}
+
 // Select reads the page of the list that s narrows down; s names neither order nor limit, and has no model yet.
 func (q *Query[T]) Select(ctx context.Context, db postgres.Querier, s *bun.SelectQuery) (Page[T], error) {
 	var (
@@ -156,7 +163,11 @@ func (q *Query[T]) Select(ctx context.Context, db postgres.Querier, s *bun.Selec
 		}
 		total = &n
 	}
-	if err := db.Scan(ctx, q.Keyset(s), &rows); err != nil {
+	var statement postgres.Statement = q.Keyset(s)
+	if q.walks {
+		statement = postgres.Walk(statement)
+	}
+	if err := db.Scan(ctx, statement, &rows); err != nil {
 		return Page[T]{}, fmt.Errorf("select: %w", err)
 	}
 	page := q.Cut(rows)

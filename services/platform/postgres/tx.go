@@ -38,9 +38,10 @@ func (db *DB) Scan(ctx context.Context, q Statement, dest ...any) error {
 	if err != nil {
 		return err
 	}
+	_, walks := q.(walk)
 	return db.observed(ctx, query, func(ctx context.Context) error {
 		for try := 1; ; try++ {
-			err := db.scan(ctx, query, dest)
+			err := db.scan(ctx, query, walks, dest)
 			if try == tries || err == nil || !pgconn.SafeToRetry(err) && !outdated(err) {
 				return err
 			}
@@ -48,7 +49,7 @@ func (db *DB) Scan(ctx context.Context, q Statement, dest ...any) error {
 	})
 }
 
-func (db *DB) scan(ctx context.Context, query string, dest []any) error {
+func (db *DB) scan(ctx context.Context, query string, walks bool, dest []any) error {
 	r, err := newRows(db.DB, dest)
 	if err != nil {
 		return err
@@ -58,8 +59,24 @@ func (db *DB) scan(ctx context.Context, query string, dest []any) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer c.Release()
-	return sessionOf(c.Conn()).run(ctx, newCommand(query, r))
+	what := newCommand(query, r)
+	if walks && what.native {
+		return sessionOf(c.Conn()).run(ctx, command{text: asWalk, native: true, rows: nothing()}, what)
+	}
+	return sessionOf(c.Conn()).run(ctx, what)
 }
+
+// Walk says that an index has the rows which the statement wants beside each other, in its order, whatever the native
+// arguments are. Postgres does not know that, and plans a statement anew, each time, of which some arguments have more rows
+// than others: with as many indexes as a list has orders, that takes longer than to read a page. A walk is planned once a
+// connection, and never so that rows are sorted. In a transaction, whose other statements that would concern, it is a
+// statement like others.
+func Walk(q Statement) Statement { return walk{q} }
+
+type walk struct{ Statement }
+
+// asWalk holds for the rest of the implicit transaction, which is one round trip.
+const asWalk = "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true)"
 
 // usualText is how long a statement is, usually.
 const usualText = 1024

@@ -192,6 +192,37 @@ func TestATransactionTakesFewRoundTrips(t *testing.T) {
 	}
 }
 
+// A walk is planned once for all values, in one round trip, and what makes it so is gone afterwards.
+func TestAWalkIsPlannedOnce(t *testing.T) {
+	t.Parallel()
+	through, made := pgtest.Trips(t, table(t))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: through, MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	const walks = 8
+	var before int64
+	for i := range walks {
+		before = made()
+		var ids []struct{ ID int64 }
+		err := db.Scan(t.Context(), postgres.Walk(db.NewRaw("SELECT id FROM everything WHERE id > ? ORDER BY id LIMIT 3", postgres.Arg(i))), &ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := made() - before; got != 1 {
+		t.Errorf("%d round trips, want one", got)
+	}
+	var generic, custom int64
+	var mode, sorts string
+	err = db.Scan(t.Context(), db.NewRaw(`SELECT generic_plans, custom_plans, current_setting('plan_cache_mode'), current_setting('enable_sort')
+		FROM pg_prepared_statements WHERE statement LIKE 'SELECT id FROM everything%'`), &generic, &custom, &mode, &sorts)
+	if err != nil || generic != walks || custom != 0 || mode != "auto" || sorts != "on" {
+		t.Errorf("%d plans for all values and %d for one, then %s and %s, %v", generic, custom, mode, sorts, err)
+	}
+}
+
 // A transaction that fails, wherever it does, leaves nothing, and its connection is as good as before.
 func TestATransactionIsAllOrNothing(t *testing.T) {
 	t.Parallel()
