@@ -35,6 +35,7 @@ type measure struct {
 	Floors      bool          `default:"true" negatable:"" help:"Measure the floors, too."`
 	Dir         string        `help:"Folder that keeps the data between runs; one that is removed afterwards when it is not given."`
 	Env         []string      `help:"More configuration of the services, as NAME=VALUE."`
+	Postgres    []string      `help:"Settings of Postgres, as name=value, such as shared_buffers=4GB where there are more tasks than its 128 MB hold."`
 }
 
 func main() {
@@ -82,7 +83,7 @@ func (m *measure) folder() (dir string, remove func(), err error) {
 // mode starts the system, loads it unless it is loaded, and measures it.
 func (m *measure) mode(ctx context.Context, dir, mode string, out *table) (err error) {
 	began := time.Now()
-	args := append([]string{"serve", "--dir", dir, "--mode", mode}, envArgs(m.Env)...)
+	args := slices.Concat([]string{"serve", "--dir", dir, "--mode", mode}, repeated("--env", m.Env), repeated("--postgres", m.Postgres))
 	var where endpoints
 	system, err := startChild(ctx, &where, args...)
 	if err != nil {
@@ -115,10 +116,11 @@ func (m *measure) mode(ctx context.Context, dir, mode string, out *table) (err e
 	return nil
 }
 
-func envArgs(vars []string) []string {
-	var args []string
-	for _, v := range slices.Sorted(slices.Values(vars)) {
-		args = append(args, "--env", v)
+// repeated gives the flag with each of the values.
+func repeated(flag string, values []string) []string {
+	args := make([]string, 0, 2*len(values)) //nolint:mnd // flag and value
+	for _, v := range values {
+		args = append(args, flag, v)
 	}
 	return args
 }

@@ -20,6 +20,8 @@ type serve struct {
 	Dir  string   `required:""`
 	Mode string   `required:"" enum:"split,one"`
 	Env  []string `sep:"none"`
+	// Postgres are settings of its own.
+	Postgres []string `sep:"none"`
 }
 
 // endpoints are where the system answers, and what a measurer needs besides.
@@ -43,7 +45,7 @@ func (s *serve) Run(ctx context.Context) (err error) {
 		vars[name] = value
 	}
 	running, err := system.Start(ctx, system.Options{
-		Dir: s.Dir, Environ: vars, Log: os.Stderr, Split: s.Mode == "split",
+		Dir: s.Dir, Environ: vars, Log: os.Stderr, Split: s.Mode == "split", Postgres: s.Postgres,
 	})
 	if err != nil {
 		return err

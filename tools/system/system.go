@@ -56,6 +56,8 @@ type Options struct {
 	Edges   int       // replicas of the public door, each on a port of its own; 0 is one
 	// Throwaway is faster, and does not survive a crash of the machine.
 	Throwaway bool
+	// Postgres are settings of its own, as name=value.
+	Postgres []string
 
 	// Queries and Calls see every SQL statement and every RPC of the services in this process.
 	Queries []bun.QueryHook
@@ -191,7 +193,7 @@ func (s *System) startStores(ctx context.Context) error {
 	var redis *local.Redis
 	g.Go(func() (err error) {
 		s.postgres, err = local.StartPostgres(ctx, local.PostgresOptions{
-			Dir: filepath.Join(s.Dir, "postgres"), Durable: !s.options.Throwaway,
+			Dir: filepath.Join(s.Dir, "postgres"), Durable: !s.options.Throwaway, Settings: s.options.Postgres,
 		})
 		return err
 	})

@@ -33,12 +33,15 @@ type PostgresOptions struct {
 	Dir     string // where data, password and log are kept; created if missing
 	Port    int    // 0 takes a free one
 	Durable bool   // what is committed survives a crash, of the server or the machine; false is faster
+	// Settings are more of Postgres's own, as name=value.
+	Settings []string
 }
 
 // Postgres is a running server that this process owns.
 type Postgres struct {
 	dir      string
 	durable  bool
+	settings []string
 	account  account
 	binaries binaries
 	password string
@@ -55,7 +58,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{dir: dir, durable: o.Durable}
+	p := &Postgres{dir: dir, durable: o.Durable, settings: o.Settings}
 	if p.account, err = serverAccount(); err != nil {
 		return nil, err
 	}
@@ -259,7 +262,7 @@ func (p *Postgres) run(ctx context.Context) error {
 			"dynamic_shared_memory_type=mmap") // in the folder: the usual kind is left behind by a server that is killed
 	}
 	args := []string{"-D", p.path("data")}
-	for _, s := range settings {
+	for _, s := range append(settings, p.settings...) {
 		args = append(args, "-c", s)
 	}
 	cmd := p.command(context.WithoutCancel(ctx), p.binaries.postgres(), args...)
