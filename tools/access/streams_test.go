@@ -223,14 +223,17 @@ func TestAHiddenProjectsStreamIsLikeNone(t *testing.T) {
 		hear(t, e, l.URL, token, query)
 		deadline := time.NewTimer(time.Minute)
 		defer deadline.Stop()
-		for !strings.Contains(e.told(), `"type":"error"`) { // the last message of a socket, which stays open
+		for ended := false; !ended && !strings.Contains(e.told(), `"type":"error"`); { // the last of a socket, which stays open
 			select {
 			case <-e.done:
-				return traces.ReplaceAllString(e.told(), ""), done()
+				ended = true
 			case <-deadline.C:
 				t.Fatalf("%s: got %s, want an end", query, e.told())
 			case <-time.After(10 * time.Millisecond):
 			}
+		}
+		if !strings.Contains(e.told(), "NOT_FOUND") {
+			t.Fatalf("%s: got %s, want NOT_FOUND", query, e.told())
 		}
 		return traces.ReplaceAllString(e.told(), ""), done()
 	}
