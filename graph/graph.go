@@ -46,6 +46,9 @@ type Config struct {
 	// SignIn, if there is one, is asked before each register and login of an operation, so that passwords can not be
 	// guessed faster here than at the other door. Its error is the mutation's.
 	SignIn func(context.Context) error
+	// Count, if there is one, counts an operation on a WebSocket as the request that it is by HTTP, where the edge has counted
+	// it. Its error refuses the operation.
+	Count func(context.Context) error
 	// Charge, if there is one, takes the price of an operation from what its caller may spend, before the operation
 	// runs. Its error refuses the operation; without a Budget nobody knows what is left.
 	Charge func(ctx context.Context, price int) (*Budget, error)

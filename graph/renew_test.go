@@ -105,13 +105,17 @@ type listener struct {
 }
 
 // listens opens a socket with a token, and subscribes.
-func listens(t *testing.T, token string) *listener {
+func listens(t *testing.T, token string, changes ...func(*graph.Config)) *listener {
 	t.Helper()
 	g := &guard{}
 	log := slog.New(slog.DiscardHandler)
-	h := graph.New(graph.Config{
+	cfg := graph.Config{
 		Projects: g, Tasks: g, Log: log, Events: events.NewHub(nil, log), Verify: g.verify(time.Now()),
-	})
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	h := graph.New(cfg)
 	network := make(pipes)
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -139,8 +143,13 @@ func listens(t *testing.T, token string) *listener {
 	})
 	l.send(`{"type": "connection_init", "payload": {"Authorization": "Bearer ` + token + `"}}`)
 	l.expect(`{"type":"connection_ack"}`)
-	l.send(`{"id": "1", "type": "subscribe", "payload": {"query": "subscription { taskChanged(projectId: 1) { cursor } }"}}`)
+	l.send(subscribe("1"))
 	return l
+}
+
+// subscribe is the message that begins a subscription.
+func subscribe(id string) string {
+	return `{"id": "` + id + `", "type": "subscribe", "payload": {"query": "subscription { taskChanged(projectId: 1) { cursor } }"}}`
 }
 
 func (l *listener) read() {
@@ -150,8 +159,13 @@ func (l *listener) read() {
 			l.came <- fmt.Sprint("closed with ", int(websocket.CloseStatus(err)))
 			return
 		}
-		if !strings.Contains(string(text), `"ping"`) {
-			l.came <- string(text)
+		if strings.Contains(string(text), `"ping"`) {
+			continue
+		}
+		select {
+		case l.came <- string(text):
+		case <-l.Context().Done():
+			return
 		}
 	}
 }

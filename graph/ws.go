@@ -77,6 +77,8 @@ type socket struct {
 	operations map[string]context.CancelFunc
 	caller     *auth.Caller // once acknowledged; another one when the token is renewed
 	running    sync.WaitGroup
+	// slots are taken by the operations that run, and by those that the client has ended and that are not wound up yet.
+	slots chan struct{}
 }
 
 // serveSocket speaks the protocol with one client until either has enough.
@@ -99,7 +101,10 @@ func (s *server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return // it has been answered
 	}
 	conn.SetReadLimit(maxFrame)
-	c := &socket{server: s, conn: conn, operations: make(map[string]context.CancelFunc), inits: make(chan struct{}, 1)}
+	c := &socket{
+		server: s, conn: conn, operations: make(map[string]context.CancelFunc), inits: make(chan struct{}, 1),
+		slots: make(chan struct{}, 2*maxOperations), //nolint:mnd // as many may end as begin
+	}
 	// The request's own context ends when the handler has taken over the connection.
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	if auth.CallerFrom(r.Context()).Token != "" {
@@ -378,7 +383,8 @@ func (c *socket) send(m message) error {
 	return c.conn.Write(ctx, websocket.MessageText, frame) //nolint:wrapcheck // it only ends the socket
 }
 
-// subscribe starts an operation.
+// subscribe starts an operation. What can not begin is answered, and waited for, by the reader: a client that takes no
+// answers can send no more.
 func (c *socket) subscribe(m message) error {
 	if c.known() == nil {
 		return closeWith(closeUnauthorized, "Unauthorized")
@@ -389,35 +395,52 @@ func (c *socket) subscribe(m message) error {
 		return closeWith(closeBadRequest, "A subscribe has an id, and a query in its payload")
 	}
 	ctx, cancel := context.WithCancel(auth.WithCallerNow(c.ctx, c.known))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, taken := c.operations[m.ID]; taken {
+	if err := c.enlist(m.ID, cancel); err != nil {
 		cancel()
-		return closeWith(closeExists, "Subscriber for "+m.ID[:min(len(m.ID), 64)]+" already exists")
+		if errs.Is(err, errs.RateLimited) {
+			many := gqlerror.List{c.present(c.ctx, err)}
+			return c.send(message{ID: m.ID, Type: "error", Payload: c.encodeErrors(c.ctx, many)})
+		}
+		return err
 	}
-	if len(c.operations) >= maxOperations {
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.ctx.Done():
 		cancel()
-		c.running.Go(func() {
-			many := gqlerror.List{c.present(c.ctx, tooMany())}
-			_ = c.send(message{ID: m.ID, Type: "error", Payload: c.encodeErrors(c.ctx, many)})
-		})
-		return nil
+		return context.Cause(c.ctx)
 	}
-	c.operations[m.ID] = cancel
 	c.running.Go(func() {
+		defer func() { <-c.slots }()
 		defer cancel()
 		c.run(ctx, m.ID, p)
 	})
 	return nil
 }
 
+// enlist makes the operation one of the socket's.
+func (c *socket) enlist(id string, cancel context.CancelFunc) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, taken := c.operations[id]; taken {
+		return closeWith(closeExists, "Subscriber for "+id[:min(len(id), 64)]+" already exists")
+	}
+	if len(c.operations) >= maxOperations {
+		return tooMany()
+	}
+	c.operations[id] = cancel
+	return nil
+}
+
 // run executes an operation and sends what comes of it.
 func (c *socket) run(ctx context.Context, id string, p parameters) {
 	began := false
-	refused := c.stream(ctx, p, func(res *graphql.Response) error {
-		began = true
-		return c.tell(ctx, message{ID: id, Type: "next", Payload: c.encode(ctx, res)}, false)
-	})
+	refused := c.counted(ctx)
+	if refused == nil {
+		refused = c.stream(ctx, p, func(res *graphql.Response) error {
+			began = true
+			return c.tell(ctx, message{ID: id, Type: "next", Payload: c.encode(ctx, res)}, false)
+		})
+	}
 	m := message{ID: id, Type: "complete"}
 	if refused != nil {
 		m = message{ID: id, Type: "error", Payload: c.encodeErrors(ctx, refused)}
@@ -429,6 +452,17 @@ func (c *socket) run(ctx context.Context, id string, p parameters) {
 	if began && over(refused) {
 		c.end(closeForbidden, "Forbidden")
 	}
+}
+
+// counted is nil if the caller may send one more request: of those on a socket nobody else knows.
+func (c *socket) counted(ctx context.Context) gqlerror.List {
+	if c.cfg.Count == nil {
+		return nil
+	}
+	if err := c.cfg.Count(ctx); err != nil {
+		return gqlerror.List{c.present(ctx, err)}
+	}
+	return nil
 }
 
 // tell sends a message of an operation, unless that has ended. The last one ends it.

@@ -115,9 +115,9 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 	callers := newAuthenticator(c.verifier(cfg.Auth), c.users, limits)
 	hub := events.NewHub(redis, env.Log, "tasks", "projects")
 	face := graph.Config{
-		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn,
+		Users: c.users, Projects: c.projects, Tasks: c.tasks, Log: env.Log, SignIn: limits.signIn, Count: limits.operation,
 		Events: hub, Verify: callers.verify, Origins: cfg.Origins, Tracer: env.TracerProvider(), Meter: env.MeterProvider(),
-		Failed: func(ctx context.Context) { exchangeOf(ctx).failed = true },
+		Failed: func(ctx context.Context) { exchangeOf(ctx).failed.Store(true) },
 		Gzip:   func(ctx context.Context) bool { return exchangeOf(ctx).gzip },
 		Peers:  peers.New(redis, "stream"),
 	}

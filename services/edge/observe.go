@@ -108,8 +108,8 @@ type exchange struct {
 	named    string    // the client's own name for the request
 	status   int
 	bytes    int64
-	failed   bool // with a status that does not say so
-	stream   bool // lasts as long as the client likes
+	failed   atomic.Bool // with a status that does not say so; of a stream, several operations do at once
+	stream   bool        // lasts as long as the client likes
 }
 
 type exchangeKey struct{}
@@ -242,7 +242,7 @@ func (x *exchange) WriteHeader(status int) {
 // what is hidden.
 func (x *exchange) timing() string {
 	b := make([]byte, 0, 160)
-	if x.failed || x.status >= http.StatusBadRequest {
+	if x.failed.Load() || x.status >= http.StatusBadRequest {
 		return strings.TrimPrefix(string(x.appendTrace(b)), ", ")
 	}
 	b = appendTiming(b, "total", 0, time.Since(x.began))

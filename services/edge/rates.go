@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/telemetry"
@@ -163,6 +164,11 @@ func (s *rates) asked(ctx context.Context, h http.Header, p *policy, key string,
 // signIn counts a register or login at the GraphQL door, against the same limit as those of REST.
 func (s *rates) signIn(ctx context.Context) error {
 	return s.count(ctx, &s.signIns, exchangeOf(ctx).address)
+}
+
+// operation counts one on a WebSocket, which began with one request, against the same limit as requests.
+func (s *rates) operation(ctx context.Context) error {
+	return s.count(ctx, &s.requests, userKey(auth.CallerFrom(ctx)))
 }
 
 // count takes one of what is left, and is an error when there is none.

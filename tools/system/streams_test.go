@@ -699,6 +699,30 @@ func TestWhatASocketSurvives(t *testing.T) {
 	}
 }
 
+func TestOperationsOnASocketCountAsRequests(t *testing.T) {
+	t.Parallel()
+	d := openGate(t, map[string]string{"RATE_LIMIT": "20"}) // one comes back in three seconds
+	s := d.sign(0, d.person())
+	const sent = 40
+	for i := range sent { // which fail, all at once
+		s.subscribe(fmt.Sprint(i), "{ project(id: 999999) { id } }")
+	}
+	answered, refused := 0, 0
+	for answered+refused < sent {
+		switch f := s.next(); {
+		case f.Type == "next":
+			answered++
+		case f.Type == "error" && strings.Contains(string(f.Payload), "RATE_LIMITED"):
+			refused++
+		case f.Type != "complete":
+			t.Fatalf("got %s %s", f.Type, f.Payload)
+		}
+	}
+	if answered < 20 || refused == 0 {
+		t.Errorf("%d were answered and %d refused, want 20 answered and the others refused", answered, refused)
+	}
+}
+
 func TestASessionThatEndsTakesItsStreamsAlong(t *testing.T) {
 	t.Parallel()
 	d := openGate(t, map[string]string{"ACCESS_TOKEN_TTL": "20s"})
