@@ -84,6 +84,13 @@ func TestAddressesAndMethods(t *testing.T) {
 		{"GET", "/api/tasks/./", 404, ""},
 		{"GET", "//evil.example/%2e%2e", 404, ""},
 		{"GET", "/api/openapi.json/", 404, ""},
+		{"GET", "/api/tasks/1.5", 400, ""},
+		{"DELETE", "/api/tasks/1.5", 400, ""},
+		{"GET", "/api/tasks/nothing.json/", 400, ""},
+		{"GET", "/api/nothing.json", 404, ""},
+		{"GET", "/api/tasks%2f", 404, ""},
+		{"DELETE", "/api/tasks/1%2F", 404, ""},
+		{"PATCH", "/api/users/me%2F", 404, ""},
 		{"HEAD", "/api/tasks/", 200, ""},
 		{"HEAD", "/api/tasks/1", 200, ""},
 	}

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -44,12 +45,12 @@ func (r *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 
 // ServeHTTP routes the request.
 func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if !clean(req.URL.Path) || req.Method == http.MethodConnect {
+	if !clean(req.URL) || req.Method == http.MethodConnect {
 		// The mux would redirect.
 		rest.WriteProblem(w, req, errs.New(errs.NotFound, "There is nothing at this address."))
 		return
 	}
-	if needsSlash(req.URL.Path) {
+	if r.needsSlash(req.URL.Path) {
 		req = withSlash(req)
 	}
 	if methods := r.whole[req.URL.Path]; methods != nil && !slices.Contains(methods, req.Method) {
@@ -62,15 +63,16 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-func clean(p string) bool {
-	return strings.HasPrefix(p, "/") &&
+// clean: an encoded slash is none that separates, and nothing of ours has one in its name.
+func clean(u *url.URL) bool {
+	p := u.Path
+	return strings.HasPrefix(p, "/") && !strings.Contains(strings.ToUpper(u.RawPath), "%2F") &&
 		(!strings.Contains(p, "//") && !strings.Contains(p, "/.") || path.Clean(p) == strings.TrimSuffix(p, "/"))
 }
 
 // needsSlash: a collection or a thing, and no file such as openapi.json.
-func needsSlash(p string) bool {
-	return !strings.HasSuffix(p, "/") && (p == "/api" || strings.HasPrefix(p, "/api/")) &&
-		!strings.Contains(p[strings.LastIndexByte(p, '/'):], ".")
+func (r *router) needsSlash(p string) bool {
+	return !strings.HasSuffix(p, "/") && (p == "/api" || strings.HasPrefix(p, "/api/")) && r.whole[p] == nil
 }
 
 func withSlash(req *http.Request) *http.Request {
