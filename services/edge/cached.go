@@ -209,9 +209,13 @@ const (
 )
 
 // question says what the request asks for, if that can be in the cache. It looks at no more than it must: whoever writes
-// an address in an unusual way is answered all the same, by the services.
+// an address in an unusual way is answered all the same, by the services. HEAD is answered as GET is, for else its length
+// would be that of another coding (RFC 9110, section 8.6).
 func question(r *http.Request, caller *auth.Caller) (*reading, bool) {
-	if r.Method != http.MethodGet || caller.UserID == 0 || r.URL.RawPath != "" || !acceptsJSON(r.Header) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return nil, false
+	}
+	if caller.UserID == 0 || r.URL.RawPath != "" || !acceptsJSON(r.Header) {
 		return nil, false
 	}
 	if caller.Scopes != nil || caller.Projects != nil {

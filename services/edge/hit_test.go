@@ -129,6 +129,13 @@ func TestAHitComesInEveryCoding(t *testing.T) {
 		if decode(t, want, got.Body.String()) != plain.Body.String() {
 			t.Errorf("%s: got another answer than without a coding", accepted)
 		}
+		get := w.do("GET", r.URL.String(), "", "Accept-Encoding", accepted)
+		head := w.do("HEAD", r.URL.String(), "", "Accept-Encoding", accepted)
+		for _, name := range []string{"Content-Encoding", "Content-Length", "ETag", "Link"} {
+			if got, want := head.Header.Get(name), get.Header.Get(name); got != want || head.body != "" {
+				t.Errorf("HEAD in %s: got %s %q and the body %q, want what GET says, %q", accepted, name, got, head.body, want)
+			}
+		}
 	}
 	unchanged := read("gzip", "If-None-Match", plain.Header().Get("ETag"))
 	if unchanged.Code != http.StatusNotModified || unchanged.Header().Get("Content-Encoding") != "" || unchanged.Body.Len() > 0 {
