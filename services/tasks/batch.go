@@ -43,7 +43,7 @@ func (f failures) err() error {
 		e := errs.From(f[i])
 		name := fmt.Sprintf("requests[%d]", i)
 		if all == nil {
-			all = errs.New(e.Code, "%s of the batch can not be done, so that none was: %s", name, e.Detail)
+			all = errs.New(e.Code, "Nothing was done, as a part of it can not be: %s", e.Detail)
 		}
 		for _, field := range e.Fields {
 			all.Fields = append(all.Fields, errs.Field{Name: name + "." + field.Name, Detail: field.Detail})

@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -171,6 +172,10 @@ func TestABatchUpdatesAllOrNone(t *testing.T) {
 	want := []string{"requests[1]", "requests[2].title"}
 	if diff := cmp.Diff(want, mapped(errs.From(err).Fields, func(f errs.Field) string { return f.Name })); code(err) != errs.PreconditionFailed || diff != "" {
 		t.Errorf("got %v (-want +got):\n%s", err, diff)
+	}
+	// The doors have names of their own for what is requests here.
+	if detail := errs.From(err).Detail; strings.Contains(detail, "requests") || !strings.Contains(detail, "it is at version 2, not 1") {
+		t.Errorf("got %q, want what the first says, and no name of a field", detail)
 	}
 	s.count(99, "events", "type = 'task.updated'")
 }

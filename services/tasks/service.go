@@ -421,7 +421,7 @@ func (t *task) check(c *errs.Check, fields ...string) {
 		case "parent_id":
 			c.That(t.ParentID == nil || *t.ParentID > 0, field, "must be the id of a task")
 		case "due_date":
-			c.That(t.DueDate == nil || t.DueDate.valid(), field, "must be a date, YYYY-MM-DD")
+			c.That(t.DueDate == nil || t.DueDate.valid(), field, "must be a date from the year 1 to 9999, YYYY-MM-DD")
 		case "completed": // any is good
 		default:
 			c.Fail("update_mask", "%.50q can not be changed", field)
@@ -458,8 +458,8 @@ func newTaskFilter(req *tasksv1.TaskFilter) (taskFilter, error) {
 	c.That(all(req.GetStatuses(), knownStatus), "statuses", "must each be todo, in_progress, done or cancelled")
 	c.That(all(req.GetPriorities(), knownPriority), "priorities", "must each be none, low, medium, high or urgent")
 	checkLabels(&c, "labels", f.labels)
-	c.That(f.dueBefore == "" || f.dueBefore.valid(), "due_before", "must be a date, YYYY-MM-DD")
-	c.That(f.dueAfter == "" || f.dueAfter.valid(), "due_after", "must be a date, YYYY-MM-DD")
+	c.That(f.dueBefore == "" || f.dueBefore.valid(), "due_before", "must be a date from the year 1 to 9999, YYYY-MM-DD")
+	c.That(f.dueAfter == "" || f.dueAfter.valid(), "due_after", "must be a date from the year 1 to 9999, YYYY-MM-DD")
 	if since := req.GetUpdatedSince(); since != nil {
 		c.That(since.IsValid(), "updated_since", "must be a time from the year 1 to 9999")
 		f.updatedSince = since.AsTime()
