@@ -144,6 +144,18 @@ func TestTheFailuresOfABatchNameTheirPlace(t *testing.T) {
 	}
 }
 
+func TestATokenIsNotLimitedToNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.ask(t, `mutation { createPersonalAccessToken(input: {name: "Report", scopes: [TASKS_READ], projectIds: []}) {
+		secret userErrors { code message field } } }`, nil)
+	want := `{"data":{"createPersonalAccessToken":{"secret":null,"userErrors":[` +
+		`{"code":"INVALID","message":"must not be empty","field":["input","projectIds"]}]}}`
+	if !strings.HasPrefix(r.Text, want) {
+		t.Errorf("got %s, want %s", r.Text, want)
+	}
+}
+
 func TestASessionGoesOnWithoutAnAccessToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

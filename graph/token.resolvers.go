@@ -20,6 +20,8 @@ func (r *mutationResolver) CreatePersonalAccessToken(ctx context.Context, input 
 		Name: input.Name, Scopes: input.Scopes, ProjectIds: f.ids("project_ids", input.ProjectIds, relay.Project),
 		ExpiresAt: input.ExpiresAt,
 	}
+	// To the service, none are all: a list that came out empty must not be taken for no limit.
+	f.That(input.ProjectIds == nil || len(input.ProjectIds) > 0, "project_ids", "must not be empty")
 	token, failed, err := mutate(ctx, r, input.IdempotencyKey, f, req, r.cfg.Users.CreateToken)
 	return &generated.CreatePersonalAccessTokenPayload{
 		PersonalAccessToken: token, Secret: some(token.GetSecret()), UserErrors: failed, ClientMutationID: input.ClientMutationID,

@@ -168,7 +168,7 @@ type CreatePersonalAccessTokenInput struct {
 	Name string `json:"name"`
 	// What it may be used for; at least one.
 	Scopes []string `json:"scopes"`
-	// The ids of the projects that it is limited to, at most 100; all that its user may see when absent.
+	// The ids of the projects that it is limited to, 1 to 100; all that its user may see when absent.
 	ProjectIds []*relay.ID `json:"projectIds,omitempty"`
 	// When it ends; in 30 days when absent.
 	ExpiresAt *timestamppb.Timestamp `json:"expiresAt,omitempty"`

@@ -2098,7 +2098,7 @@ input CreatePersonalAccessTokenInput {
   name: String!
   "What it may be used for; at least one."
   scopes: [TokenScope!]!
-  "The ids of the projects that it is limited to, at most 100; all that its user may see when absent."
+  "The ids of the projects that it is limited to, 1 to 100; all that its user may see when absent."
   projectIds: [ID!]
   "When it ends; in 30 days when absent."
   expiresAt: DateTime

@@ -186,3 +186,19 @@ func TestEveryRPCHasItsScopes(t *testing.T) {
 		}
 	}
 }
+
+// To the service, no projects are all: a list that came out empty must not be taken for no limit.
+func TestATokenIsNotLimitedToNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for body, want := range map[string]int{
+		`{"name":"Report","scopes":["tasks:read"],"project_ids":[]}`:   http.StatusBadRequest,
+		`{"name":"Report","scopes":["tasks:read"],"project_ids":null}`: http.StatusCreated,
+		`{"name":"Report","scopes":["tasks:read"],"project_ids":[1]}`:  http.StatusCreated,
+		`{"name":"Report","scopes":["tasks:read"]}`:                    http.StatusCreated,
+	} {
+		if res := w.do("POST", "/api/users/me/tokens/", body); res.StatusCode != want {
+			t.Errorf("%s: got %d %s, want %d", body, res.StatusCode, res.body, want)
+		}
+	}
+}

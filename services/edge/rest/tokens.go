@@ -61,7 +61,7 @@ type NewToken struct {
 type TokenCreation struct {
 	Name       string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[\\s\\S]*$" example:"Nightly report" doc:"What it is for."`
 	Scopes     []Scope    `json:"scopes" minItems:"1" maxItems:"20" example:"[\"tasks:read\"]" doc:"What it may be used for, where its user may. Whoever may write may read. admin leaves an administrator one."`
-	ProjectIDs []int64    `json:"project_ids,omitempty" nullable:"true" minimum:"1" maxItems:"100" example:"[1]" doc:"The projects that it is limited to; all that its user may see when absent."`
+	ProjectIDs []int64    `json:"project_ids,omitempty" nullable:"true" minimum:"1" minItems:"1" maxItems:"100" example:"[1]" doc:"The projects that it is limited to; all that its user may see when absent."`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty" nullable:"true" example:"2026-03-02T09:30:00Z" doc:"When it ends; in 30 days when absent."`
 }
 
