@@ -17,6 +17,11 @@ import (
 	"github.com/trackway/trackway/services/platform/errs"
 )
 
+const (
+	ifMatch     = "If-Match"
+	ifNoneMatch = "If-None-Match"
+)
+
 // Conditional is a write that can be made to depend on the version (RFC 9110, section 13.1).
 type Conditional struct {
 	IfMatch     string `header:"If-Match" maxLength:"1000" pattern:"^[^\\x00-\\x1F]*$" example:"\"3\"" doc:"Does the write only if the thing's ETag is one of these; * is any."`
@@ -30,10 +35,10 @@ func (c *Conditional) Resolve(huma.Context) []error {
 	var wrong []error
 	var ok bool
 	if c.match, ok = parseTags(c.IfMatch); !ok {
-		wrong = append(wrong, badTags("If-Match"))
+		wrong = append(wrong, badTags(ifMatch))
 	}
 	if c.none, ok = parseTags(c.IfNoneMatch); !ok {
-		wrong = append(wrong, badTags("If-None-Match"))
+		wrong = append(wrong, badTags(ifNoneMatch))
 	}
 	return wrong
 }
@@ -106,6 +111,10 @@ func parseTags(value string) (t tags, ok bool) {
 		return t, true
 	}
 	for value != "" {
+		if rest, empty := strings.CutPrefix(value, ","); empty { // RFC 9110, section 5.6.1.2
+			value = strings.TrimSpace(rest)
+			continue
+		}
 		list := &t.strong
 		if rest, ok := strings.CutPrefix(value, "W/"); ok {
 			list, value = &t.weak, rest
@@ -203,7 +212,7 @@ func Unchanged(w http.ResponseWriter, r *http.Request) bool {
 
 // unchanged evaluates If-None-Match. One that is not well-formed is no condition: the whole answer is always right.
 func unchanged(r *http.Request, tag string) bool {
-	sent := r.Header["If-None-Match"]
+	sent := r.Header[ifNoneMatch]
 	if len(sent) == 0 {
 		return false
 	}
