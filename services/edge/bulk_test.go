@@ -59,4 +59,13 @@ func TestABulkRequestTellsOfEachItem(t *testing.T) {
 			t.Errorf("%s: got %d, errors (-want +got):\n%s", body, res.StatusCode, diff)
 		}
 	}
+
+	// A condition that is not asked about must not be taken for one that holds.
+	for _, header := range []string{"If-Match", "If-None-Match"} {
+		res := w.do("PATCH", "/api/tasks/bulk/", `{"tasks":[{"id":1,"title":"New"}]}`, header, `"1"`)
+		want := []violation{{Header: header, Detail: "is not taken here: give each its version in the body"}}
+		if diff := cmp.Diff(want, checkProblem(t, header, res).Errors); diff != "" || res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %d, errors (-want +got):\n%s", header, res.StatusCode, diff)
+		}
+	}
 }

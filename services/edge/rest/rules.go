@@ -20,6 +20,8 @@ import (
 type rules struct {
 	secured bool
 	headers []string
+	// several: it changes several things, each with a version of its own, which no condition on the whole can name.
+	several bool
 	types   []string // of the body; nil without one
 	query   map[string]*huma.Param
 	names   string // of query
@@ -38,6 +40,7 @@ func newRules(op *huma.Operation) *rules {
 		}
 	}
 	r.names = strings.Join(names, ", ")
+	r.several = op.Method == http.MethodPatch && !slices.Contains(r.headers, ifMatch)
 	if op.RequestBody != nil {
 		for t := range op.RequestBody.Content {
 			r.types = append(r.types, t)
@@ -65,6 +68,11 @@ func (u *rules) check(w http.ResponseWriter, r *http.Request, bodyLimit int64) e
 	for _, name := range u.headers {
 		if err := oneHeader(r.Header, name); err != nil {
 			return err
+		}
+	}
+	for _, name := range []string{ifMatch, ifNoneMatch} {
+		if u.several && r.Header[name] != nil {
+			return invalid{{Header: name, Detail: "is not taken here: give each its version in the body"}}
 		}
 	}
 	if u.types == nil {
