@@ -432,6 +432,10 @@ func TestMistakesAreNamed(t *testing.T) {
 			{Pointer: "#/project_id", Detail: "must be at most 9007199254740991"},
 		}},
 		{"GET", "/api/tasks/abc/", "", []violation{{Parameter: "id", Detail: "must be an integer"}}},
+		{"GET", "/api/tasks/?=1", "", nil}, // it has no name
+		{"POST", "/api/auth/register/", `{"name":"Ada","email":"ada","password":"a long password"}`, []violation{
+			{Pointer: "#/email", Detail: "must be an e-mail address, such as ada@example.org"},
+		}},
 		{"GET", "/api/tasks/?updated_since=yesterday", "", []violation{
 			{Parameter: "updated_since", Detail: "must be a time such as 2026-01-31T09:30:00Z (RFC 3339)"},
 		}},

@@ -143,7 +143,7 @@ func Quality(params string) float64 {
 // everything. Lists of named values may also be separated by commas, and are taken apart here.
 func (u *rules) checkQuery(at *url.URL) error {
 	values, err := url.ParseQuery(at.RawQuery)
-	if err != nil {
+	if err != nil || values.Has("") {
 		return errs.New(errs.Invalid, "The query is not well-formed: use name=value&name=value, with %%XX for what is "+
 			"special.")
 	}
