@@ -125,9 +125,16 @@ func (s *service) UpdateMember(ctx context.Context, req *projectsv1.UpdateMember
 	return m.proto(), nil
 }
 
+// transfer makes the member the owner. If the account of the present one was deleted, nobody else could: then whoever
+// manages the members does it.
 func (s *service) transfer(ctx context.Context, p *project, to *member) error {
-	if err := p.role(ctx).Require(auth.ManageOwners, "project"); err != nil {
-		return errs.InProject(err, p.ID)
+	if denied := p.role(ctx).Require(auth.ManageOwners, "project"); denied != nil {
+		_, err := s.users.GetUser(ctx, &usersv1.GetUserRequest{Id: p.OwnerID})
+		if err == nil || errs.Is(err, errs.InsufficientScope) {
+			return errs.InProject(denied, p.ID)
+		} else if !errs.Is(err, errs.NotFound) {
+			return err
+		}
 	}
 	from, err := s.store.member(ctx, p.ID, p.OwnerID)
 	if err != nil {

@@ -265,6 +265,50 @@ func TestAProjectIsNeverWithoutAnOwner(t *testing.T) {
 	}
 }
 
+// The owner of whose account nothing is left can give the project to nobody.
+func TestAProjectWhoseOwnerIsGoneGetsAnother(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	orphan := func(founder int64) int64 {
+		p, err := s.projects.CreateProject(s.as(founder), &projectsv1.CreateProjectRequest{Name: "Apollo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for user, role := range map[int64]projectsv1.Role{manager: projectsv1.Role_ROLE_ADMIN, worker: projectsv1.Role_ROLE_MEMBER} {
+			_, err := s.projects.CreateMember(s.as(founder), &projectsv1.CreateMemberRequest{ProjectId: p.GetId(), UserId: user, Role: role})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return p.GetId()
+	}
+	for _, tt := range []struct {
+		name            string
+		founder, caller int64
+		to              int64
+		want            errs.Code
+	}{
+		{"an admin of it takes it", nobody, manager, manager, ""},
+		{"a global admin gives it", nobody, admin, worker, ""},
+		{"a member takes it", nobody, worker, worker, errs.Denied},
+		{"a stranger takes it", nobody, stranger, worker, errs.NotFound},
+		{"an admin takes it from an owner", owner, manager, manager, errs.Denied},
+		{"a global admin takes it from an owner", owner, admin, worker, errs.Denied},
+	} {
+		id, want := orphan(tt.founder), tt.founder
+		_, err := s.projects.UpdateMember(s.as(tt.caller), &projectsv1.UpdateMemberRequest{
+			ProjectId: id, UserId: tt.to, Role: projectsv1.Role_ROLE_OWNER, UpdateMask: mask("role"),
+		})
+		if tt.want == "" {
+			want = tt.to
+		}
+		p, readErr := s.projects.GetProject(s.as(manager), &projectsv1.GetProjectRequest{Id: id})
+		if code(err) != tt.want || readErr != nil || p.GetOwnerId() != want {
+			t.Errorf("%s: got %q, owner %d, %v, want %q, owner %d", tt.name, code(err), p.GetOwnerId(), readErr, tt.want, want)
+		}
+	}
+}
+
 func TestAnArchivedProjectOnlyComesBackIntoUse(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
