@@ -316,6 +316,37 @@ func TestAServerThatRestartsFromAnOldSnapshotIsNotBelieved(t *testing.T) {
 	})
 }
 
+func TestWhatIsRememberedIsNotBelievedAfterAnOldSnapshotEither(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	known := cache.Remember[int, int64](10)
+	ctx, collector := w.answers.Collect(t.Context(), w.look())
+	if collector == nil {
+		t.Fatal("nothing can be kept")
+	}
+	cache.Need(ctx, tag)
+	known.Keep(1, cache.Seen(ctx, tag), w.fetch())
+	if _, ok := known.Known(1, cache.Seen(ctx, tag)); !ok {
+		t.Fatal("nothing is remembered, so the test shows nothing")
+	}
+	if err := w.client.Save(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.write(1, nil)
+	ctx, _ = w.answers.Collect(t.Context(), w.look()) // of a request that begins after the write
+	if err := w.redis.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.redis.Restart(t.Context()); err != nil { // with the version of before
+		t.Fatal(err)
+	}
+	w.await("Redis answers", func() bool { return w.client.Ping(t.Context()).Err() == nil })
+	cache.Need(ctx, tag)
+	if n, ok := known.Known(1, cache.Seen(ctx, tag)); ok {
+		t.Errorf("got %d, which was changed to 1", n)
+	}
+}
+
 func TestAWriterThatIsCutOffFromRedisMakesNothingStale(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

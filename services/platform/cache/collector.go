@@ -85,6 +85,11 @@ func (c *Collector) need(ctx context.Context, tags []string) {
 		c.answers.lost(ctx, err)
 		return
 	}
+	// Versions of a server that has come back from an old snapshot mean nothing: what depends on them is not known.
+	if epoch, ok := c.answers.watch.epoch(); !ok || epoch != c.epoch {
+		c.refused = true
+		return
+	}
 	for i, t := range fresh {
 		c.versions[t] = versions[i]
 		c.refused = c.refused || marked(versions[i])
