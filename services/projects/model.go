@@ -108,7 +108,7 @@ type member struct {
 func memberOrders() page.List[*member] {
 	return page.List[*member]{
 		{Name: "id", Expr: "m.id", Kind: page.Int, Value: func(m *member) any { return m.ID }},
-		{Name: "role", Expr: "m.role", Kind: page.Int, Value: func(m *member) any { return int64(m.Role) }},
+		{Name: "role", Expr: "m.role", Kind: page.Small, Value: func(m *member) any { return int64(m.Role) }},
 		{Name: "created_at", Expr: "m.created_at", Kind: page.Time, Value: func(m *member) any { return m.CreatedAt }},
 	}
 }

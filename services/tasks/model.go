@@ -53,7 +53,7 @@ func taskOrders(f *tasksv1.TaskFilter) page.List[*task] {
 		{Name: "id", Expr: "t.id", Kind: page.Int, Value: func(t *task) any { return t.ID }},
 		{Name: "number", Expr: "t.number", Kind: page.Int, Value: func(t *task) any { return t.Number }},
 		{Name: "title", Expr: "t.title", Kind: page.Text, Value: func(t *task) any { return t.Title }},
-		{Name: "priority", Expr: "t.priority", Kind: page.Int, Value: func(t *task) any { return int64(t.Priority) }},
+		{Name: "priority", Expr: "t.priority", Kind: page.Small, Value: func(t *task) any { return int64(t.Priority) }},
 		{Name: "due_date", Expr: dueDate, Kind: page.Date, Value: func(t *task) any { return t.DueDate.order() }},
 		{Name: "position", Expr: "t.position", Kind: page.Text, Value: func(t *task) any { return t.Position }},
 		{Name: "created_at", Expr: "t.created_at", Kind: page.Time, Value: func(t *task) any { return t.CreatedAt }},

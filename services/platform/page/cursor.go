@@ -19,10 +19,11 @@ type Kind int
 
 // The kinds.
 const (
-	Int  Kind = iota // int64
-	Text             // string
-	Time             // time.Time, to the microsecond, as Postgres keeps it
-	Date             // time.Time at midnight UTC; the zero Time is infinity, which coalesce puts in the place of NULL
+	Int   Kind = iota // int64
+	Small             // int64 that a smallint holds
+	Text              // string
+	Time              // time.Time, to the microsecond, as Postgres keeps it
+	Date              // time.Time at midnight UTC; the zero Time is infinity, which coalesce puts in the place of NULL
 )
 
 const (
@@ -107,8 +108,12 @@ func (k Kind) format(value any) string {
 
 func (k Kind) parse(s string) (any, error) {
 	switch k {
-	case Int:
-		n, err := strconv.ParseInt(s, 10, 64)
+	case Int, Small:
+		bits := 64
+		if k == Small {
+			bits = 16
+		}
+		n, err := strconv.ParseInt(s, 10, bits)
 		if err != nil {
 			return nil, fmt.Errorf("cursor: %w", err)
 		}

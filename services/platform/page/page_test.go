@@ -33,6 +33,7 @@ type thing struct {
 	Name  string
 	Day   time.Time `bun:",nullzero,type:date"`
 	At    time.Time
+	Rank  int16
 	Words string
 
 	Relevance int64 `bun:",scanonly"`
@@ -56,6 +57,7 @@ func things() page.List[*thing] {
 		{Name: "name", Expr: "t.name", Kind: page.Text, Value: func(r *thing) any { return r.Name }},
 		{Name: "day", Expr: "coalesce(t.day, 'infinity')", Kind: page.Date, Value: func(r *thing) any { return r.Day }},
 		{Name: "at", Expr: "t.at", Kind: page.Time, Value: func(r *thing) any { return r.At }},
+		{Name: "rank", Expr: "t.rank", Kind: page.Small, Value: func(r *thing) any { return int64(r.Rank) }},
 	}
 }
 
@@ -68,7 +70,7 @@ func open(t *testing.T) *postgres.DB {
 		}
 		defer db.Close() //nolint:errcheck // the template is checked by its use
 		_, err = db.ExecContext(ctx, `CREATE TABLE things
-			(id bigint PRIMARY KEY, grp bigint, name text COLLATE "C", day date, at timestamptz, words text,
+			(id bigint PRIMARY KEY, grp bigint, name text COLLATE "C", day date, at timestamptz, rank smallint, words text,
 			search tsvector GENERATED ALWAYS AS (to_tsvector('simple', words)) STORED)`)
 		return err
 	})
@@ -86,7 +88,7 @@ func open(t *testing.T) *postgres.DB {
 
 func randomThing(r *rand.Rand, id int64) *thing {
 	row := &thing{
-		ID: id, Group: r.Int64N(3), Name: strings.Repeat("ä\"\\'", r.IntN(3)),
+		ID: id, Group: r.Int64N(3), Rank: int16(r.IntN(3)), Name: strings.Repeat("ä\"\\'", r.IntN(3)),
 		At: time.Date(2026, 1, 1, 0, 0, 0, r.IntN(3)*1000, time.UTC), Words: strings.Repeat("ship shipyard ", 1+r.IntN(3)),
 	}
 	if day := r.IntN(4); day > 0 {
@@ -433,6 +435,7 @@ func TestWhatIsNoPageIsRefused(t *testing.T) {
 		{"after", request{OrderBy: "at", After: cursor("at,id", "0000-01-01T00:00:00Z", "1")}},
 		{"after", request{OrderBy: "name", After: cursor("name,id", "a\u0000b", "1")}},
 		{"after", request{OrderBy: "name", After: cursor("name,id", "a", "9223372036854775808")}},
+		{"after", request{OrderBy: "rank", After: cursor("rank,id", "32768", "1")}},
 	}
 	for _, tt := range tests {
 		_, err := things().Query(tt.req)
