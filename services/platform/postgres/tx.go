@@ -371,5 +371,5 @@ func (e *ending) Rollback() error {
 // so, or nothing was sent. One whose connection broke with the COMMIT may have been.
 func Uncommitted(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Severity == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err)
+	return errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err)
 }

@@ -263,6 +263,17 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// A server may speak any language.
+func TestWhatIsRefusedIsUncommittedInEveryLanguage(t *testing.T) {
+	t.Parallel()
+	for severity, want := range map[string]bool{"ERROR": true, "FATAL": false} {
+		err := fmt.Errorf("commit: %w", &pgconn.PgError{Severity: "FEHLER", SeverityUnlocalized: severity, Code: "57P01"})
+		if got := postgres.Uncommitted(err); got != want {
+			t.Errorf("%s: got %t, want %t", severity, got, want)
+		}
+	}
+}
+
 // A connection that has gone while it lay in the pool fails no transaction.
 func TestATransactionFindsALivingConnection(t *testing.T) {
 	t.Parallel()
