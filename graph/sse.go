@@ -36,8 +36,11 @@ func acceptsEvents(r *http.Request) bool {
 	return err == nil && media == mediaEvents
 }
 
-// Streams reports whether a request to the handler asks for a stream: server-sent events or a WebSocket.
-func Streams(r *http.Request) bool { return r.Header.Get("Upgrade") != "" || acceptsEvents(r) }
+// Streams reports whether a request to the handler asks for a stream: server-sent events or a WebSocket. HEAD asks for
+// one answer, whatever else it says.
+func Streams(r *http.Request) bool {
+	return r.Method != http.MethodHead && (r.Header.Get("Upgrade") != "" || acceptsEvents(r))
+}
 
 // serveEvents answers what has to do with server-sent events.
 func (s *server) serveEvents(w http.ResponseWriter, r *http.Request) {

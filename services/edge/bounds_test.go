@@ -164,13 +164,14 @@ func TestOnlySoManyRequestsAtOnce(t *testing.T) {
 			<-leave
 		}
 	}), 1)
-	get := func(path, accept string) *httptest.ResponseRecorder {
+	send := func(method, path, accept string) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()
-		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+		req := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 		req.Header.Set("Accept", accept)
 		h.ServeHTTP(rec, req)
 		return rec
 	}
+	get := func(path, accept string) *httptest.ResponseRecorder { return send(http.MethodGet, path, accept) }
 	done := make(chan struct{})
 	go func() { defer close(done); get("/slow", "*/*") }()
 	<-entered
@@ -179,6 +180,9 @@ func TestOnlySoManyRequestsAtOnce(t *testing.T) {
 	}
 	if stream := get("/graphql", "text/event-stream"); stream.Code != http.StatusOK {
 		t.Errorf("a subscription: got %d, want 200", stream.Code)
+	}
+	if head := send(http.MethodHead, "/graphql", "text/event-stream"); head.Code != http.StatusServiceUnavailable {
+		t.Errorf("a HEAD, which is no stream: got %d, want 503", head.Code)
 	}
 	close(leave)
 	<-done
