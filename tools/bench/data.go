@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -182,7 +183,57 @@ func loadProjects(ctx context.Context, c *pgx.Conn) error {
 
 const description = "Long enough to be like one that people write: what is wrong, what was expected instead, and where to look first."
 
+// loadTasks fills the tables of tasks and comments. Their indexes are made behind the rows, all of an index at once, and their
+// foreign keys are checked by one join.
 func loadTasks(ctx context.Context, c *pgx.Conn, tasks int) error {
+	if _, err := c.Exec(ctx, "SET maintenance_work_mem = '256MB'"); err != nil {
+		return err
+	}
+	again, err := dropChecks(ctx, c, "tasks", "comments")
+	if err != nil {
+		return err
+	}
+	if err := copyTasks(ctx, c, tasks); err != nil {
+		return err
+	}
+	for _, statement := range again {
+		if _, err := c.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	// The counter of no project says that all was loaded, and how much.
+	_, err = c.Exec(ctx, `INSERT INTO counters (project_id, last_number, first_place, last_place)
+		SELECT project_id, max(number), 1, max(number) FROM tasks GROUP BY project_id UNION ALL SELECT 0, $1, 1, 0`, tasks)
+	return errors.Join(err, analyze(ctx, c))
+}
+
+// dropChecks drops what is checked or kept at each row of the tables, but for their keys, and returns the statements that make
+// it again.
+func dropChecks(ctx context.Context, c *pgx.Conn, tables ...string) (again []string, err error) {
+	rows, err := c.Query(ctx, `
+		SELECT 'DROP INDEX ' || indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
+		WHERE indrelid::regclass::text = ANY($1) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+		UNION ALL
+		SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
+			format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+		FROM pg_constraint WHERE conrelid::regclass::text = ANY($1) AND contype = 'f'`, tables)
+	if err != nil {
+		return nil, err
+	}
+	var drop []string
+	var without, with string
+	_, err = pgx.ForEachRow(rows, []any{&without, &with}, func() error {
+		drop, again = append(drop, without), append(again, with)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.Exec(ctx, strings.Join(drop, ";"))
+	return again, err
+}
+
+func copyTasks(ctx context.Context, c *pgx.Conn, tasks int) error {
 	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same data each time
 	numbers := map[int64]int64{}
 	now := time.Now().UTC().Truncate(time.Microsecond)
@@ -213,23 +264,11 @@ func loadTasks(ctx context.Context, c *pgx.Conn, tasks int) error {
 	if err != nil {
 		return err
 	}
-	err = copyIn(ctx, c, "comments", commentsEach*tasks, func(i int64) []any {
+	return copyIn(ctx, c, "comments", commentsEach*tasks, func(i int64) []any {
 		task := (i-1)/commentsEach + 1
 		made := now.Add(time.Duration(task-int64(tasks)) * time.Second)
 		return []any{i, made, made, projectOf(task), task, member(projectOf(task), r), "Tried it: it works here, with the last version."}
 	}, "id", "created_at", "updated_at", "project_id", "task_id", "author_id", "body")
-	if err != nil {
-		return err
-	}
-	// The counter of no project says that all was loaded, and how much.
-	err = copyIn(ctx, c, "counters", projects+1, func(i int64) []any {
-		p := i - 1
-		if p == 0 {
-			return []any{p, int64(tasks), int64(1), int64(0)}
-		}
-		return []any{p, numbers[p], int64(1), numbers[p]}
-	}, "project_id", "last_number", "first_place", "last_place")
-	return errors.Join(err, analyze(ctx, c))
 }
 
 // position is a place on the board as the tasks service gives them: a letter for the number of digits, and the digits.
