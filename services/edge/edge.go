@@ -109,6 +109,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		if err != nil {
 			return err
 		}
+		c.answers.Ride(limits.gather) // every look begins there
 		jobs = append(jobs, c.answers.Run)
 	}
 	c.queries = newQueries(c.answers)

@@ -163,11 +163,15 @@ func (w *world) serve(changes ...func(*Config)) string {
 		projects: projectsv1.NewProjectsServiceClient(w.Dial(w.tb, cfg.Projects, projectsv1.ProjectsService_ServiceDesc)),
 		tasks:    tasksv1.NewTasksServiceClient(w.Dial(w.tb, cfg.Tasks, tasksv1.TasksService_ServiceDesc)),
 	}
+	limits := newRates(redis, cfg, w.Env.Log)
+	limits.timeout = 2 * time.Second
+	limits.gather = cache.NewGather(redis, limits.timeout) // a busy machine must not let through what a test counts
 	if cfg.CacheMemory > 0 {
 		c.answers, err = cache.NewAnswers(redis, []string{"users", "projects", "tasks"}, cfg.CacheMemory, w.Env.Log, w.Env.MeterProvider())
 		if err != nil {
 			w.tb.Fatal(err)
 		}
+		c.answers.Ride(limits.gather)
 		c.queries = newQueries(c.answers)
 		ctx, stop := context.WithCancel(w.tb.Context())
 		stopped := make(chan struct{})
@@ -179,9 +183,6 @@ func (w *world) serve(changes ...func(*Config)) string {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
 	})
-	limits := newRates(redis, cfg, w.Env.Log)
-	limits.timeout = 2 * time.Second
-	limits.gather = cache.NewGather(redis, limits.timeout) // a busy machine must not let through what a test counts
 	c.users = throttled{c.users, limits}
 	w.handler, err = newHandler(cfg, w.Env, limits, c, newAuthenticator(c.verifier(cfg.Auth), c.users, limits), graphql)
 	if err != nil {

@@ -33,6 +33,7 @@ const (
 type Answers struct {
 	client   redis.UniversalClient
 	gather   *Gather
+	late     *Gather // of what nobody waits for
 	log      *slog.Logger
 	watch    *watch
 	local    *local
@@ -50,14 +51,18 @@ func NewAnswers(client redis.UniversalClient, services []string, memory int, log
 	if err != nil {
 		return nil, err
 	}
+	gather := NewGather(client, commandTimeout)
 	return &Answers{
-		client: client, gather: NewGather(client, commandTimeout), log: log, watch: newWatch(client, services), local: newLocal(memory),
+		client: client, gather: gather, late: gather, log: log, watch: newWatch(client, services), local: newLocal(memory),
 		outage: make(chan struct{}, outageCalls), requests: requests,
 	}, nil
 }
 
-// Run looks after the leases until ctx ends.
-func (a *Answers) Run(ctx context.Context) { a.watch.run(ctx) }
+// Ride has the answers that are kept travel with what others ask of Redis. It is for the time before Run.
+func (a *Answers) Ride(with *Gather) { a.late = with }
+
+// Run looks after the leases, and after answers that nobody came to ride with, until ctx ends.
+func (a *Answers) Run(ctx context.Context) { a.watch.run(ctx, func() { a.late.Do(ctx) }) }
 
 // Question is something to be answered.
 type Question struct {
@@ -260,7 +265,11 @@ func (a *Answers) keep(ctx context.Context, q *Question, e *entry) {
 	}
 	a.local.put(q.Name, e)
 	life := answerTime + mathrand.N(answerTime) //nolint:gosec // no secret
-	cmd := redis.NewStatusCmd(ctx, "set", answerKey(q.first(), q.Name), e.encode(), "px", life.Milliseconds())
+	body := e.encode()
+	cmd := redis.NewStatusCmd(ctx, "set", answerKey(q.first(), q.Name), body, "px", life.Milliseconds())
+	if a.late.Later(ctx, cmd, len(body), func(err error) { a.lost(context.WithoutCancel(ctx), err) }) {
+		return
+	}
 	if a.gather.Do(ctx, cmd); cmd.Err() != nil {
 		a.lost(ctx, cmd.Err())
 	}

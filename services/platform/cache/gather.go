@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,10 +22,23 @@ type Gather struct {
 	flying  bool // somebody leads
 	waiting []*asker
 	askers  sync.Pool
+
+	late     []late
+	lateSize int // of all of them, in bytes
 }
 
-// maxGathered bounds how many go together, so that none waits long for the answers of the others.
-const maxGathered = 128
+const (
+	// maxGathered bounds how many go together, so that none waits long for the answers of the others.
+	maxGathered = 128
+	// maxLateSize bounds what rides along, in bytes: those with whom it rides wait for it, too.
+	maxLateSize = 16 << 10
+)
+
+// late is a command of Later.
+type late struct {
+	cmd    redis.Cmder
+	failed func(error)
+}
 
 // asker is one who asks, and may have to lead: to send for others, too.
 type asker struct {
@@ -32,11 +46,37 @@ type asker struct {
 	turn chan []*asker // gives whom to lead, itself among them, or nobody when its commands have come back
 }
 
-// NewGather bounds a pipeline by the timeout. Who asks waits for two of them at most.
+// NewGather bounds a pipeline by the timeout. Who asks waits for two of them at most, unless more wait than go together.
 func NewGather(client redis.UniversalClient, timeout time.Duration) *Gather {
 	g := &Gather{client: client, timeout: timeout}
 	g.askers.New = func() any { return &asker{turn: make(chan []*asker, 1)} }
 	return g
+}
+
+// Later takes a command of this size, in bytes, for which nobody waits: it rides with whatever is sent next, which may be
+// nothing but a Do without commands. failed is told its error. It is not ok, and nothing is taken, where too much waits already,
+// and for a request whose trace is recorded.
+func (g *Gather) Later(ctx context.Context, cmd redis.Cmder, size int, failed func(error)) (ok bool) {
+	if telemetry.Recorded(ctx) {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.late) == maxGathered || g.lateSize+size > maxLateSize {
+		return false
+	}
+	g.late = append(g.late, late{cmd, failed})
+	g.lateSize += size
+	return true
+}
+
+// takeLate gives what is late to whoever leads.
+func (g *Gather) takeLate() []late {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := g.late
+	g.late, g.lateSize = nil, 0
+	return all
 }
 
 // Do runs the commands, each of which has its own result or error. A request whose trace is recorded goes alone, so that
@@ -95,11 +135,24 @@ func (g *Gather) lead(cmds []redis.Cmder, all []*asker, me *asker) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), g.timeout)
 	defer cancel()
+	riders := g.takeLate()
+	cmds = slices.Clip(cmds) // the array is the caller's
+	for _, l := range riders {
+		cmds = append(cmds, l.cmd)
+	}
 	g.send(ctx, cmds)
+	for _, l := range riders {
+		if err := l.cmd.Err(); err != nil {
+			l.failed(err)
+		}
+	}
 }
 
 func (g *Gather) send(ctx context.Context, cmds []redis.Cmder) {
-	if len(cmds) == 1 {
+	switch len(cmds) {
+	case 0:
+		return
+	case 1:
 		_ = g.client.Process(ctx, cmds[0]) // it has its own error
 		return
 	}

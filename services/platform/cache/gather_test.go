@@ -111,6 +111,51 @@ func TestWhoAsksAtTheSameTimeGoesTogether(t *testing.T) {
 	}
 }
 
+// What nobody waits for rides with those who ask next, and only so much of it. Its errors are told.
+func TestWhatNobodyWaitsForRidesAlong(t *testing.T) {
+	t.Parallel()
+	gate, g, _ := newGate(t, 10*time.Second)
+	var all sync.WaitGroup
+	all.Go(func() { g.Do(t.Context(), redis.NewCmd(t.Context(), "ping")) })
+	await(t, func() bool { return gate.trips.Load() == 1 })
+	failed := func(err error) { t.Error(err) }
+	for n := range maxGathered {
+		if !g.Later(t.Context(), redis.NewCmd(t.Context(), "incrby", "sum", n), 1, failed) {
+			t.Fatalf("%d: there is no room", n)
+		}
+	}
+	if g.Later(t.Context(), redis.NewCmd(t.Context(), "incrby", "sum", 1), 1, failed) {
+		t.Error("there is room for one more")
+	}
+	all.Go(func() { g.Do(t.Context(), redis.NewCmd(t.Context(), "ping")) })
+	await(t, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.waiting) == 1
+	})
+	close(gate.open)
+	all.Wait()
+	sum := redis.NewIntCmd(t.Context(), "get", "sum")
+	g.Do(t.Context(), sum)
+	if got := gate.trips.Load(); got != 3 || sum.Val() != maxGathered*(maxGathered-1)/2 {
+		t.Errorf("got %d round trips and %v, want 3", got, sum)
+	}
+
+	if g.Later(t.Context(), redis.NewCmd(t.Context(), "ping"), maxLateSize+1, failed) {
+		t.Error("one that is too long rides along")
+	}
+	var told error
+	if !g.Later(t.Context(), redis.NewCmd(t.Context(), "no-such-command"), maxLateSize, func(err error) { told = err }) {
+		t.Error("there is no room")
+	}
+	if g.Do(t.Context()); told == nil || gate.trips.Load() != 4 {
+		t.Errorf("got %v after %d round trips, want an error after 4", told, gate.trips.Load())
+	}
+	if g.Do(t.Context()); gate.trips.Load() != 4 {
+		t.Error("nothing takes a round trip")
+	}
+}
+
 // Without Redis everybody gets an error, and nobody waits for long.
 func TestWhoAsksWithoutRedisGetsAnError(t *testing.T) {
 	t.Parallel()

@@ -87,8 +87,8 @@ func (w *watch) connected(id string) {
 	w.distrust()
 }
 
-// run looks at the leases until ctx ends.
-func (w *watch) run(ctx context.Context) {
+// run looks at the leases until ctx ends, and then does what else is to be done as often.
+func (w *watch) run(ctx context.Context, besides func()) {
 	ctx = telemetry.Untraced(ctx)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -96,6 +96,7 @@ func (w *watch) run(ctx context.Context) {
 		if !w.look(ctx) {
 			w.look(ctx) // with the connections of the first look
 		}
+		besides()
 		select {
 		case <-ctx.Done():
 			return

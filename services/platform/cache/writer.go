@@ -21,8 +21,8 @@ import (
 const (
 	// markTime is how long a mark lasts whose writer died: longer than a request, and so than its transaction.
 	markTime = 30 * time.Second
-	// versionTime is how long a version is kept that nobody changes. A tag without a version gets a new one.
-	versionTime = 24 * time.Hour
+	// versionTime is how long a version is kept that nobody changes: longer than any answer. A tag without a version gets a new one.
+	versionTime = time.Hour
 	// markTimeout bounds a mark, and what follows it.
 	markTimeout = 500 * time.Millisecond
 	// markPause is how long Redis is left alone after it could not be reached.
