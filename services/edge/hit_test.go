@@ -143,6 +143,22 @@ func TestAHitComesInEveryCoding(t *testing.T) {
 	}
 }
 
+// What HEAD has made is what GET is answered with.
+func TestHeadKeepsWhatGetIsFor(t *testing.T) {
+	t.Parallel()
+	w := newCachingWorld(t)
+	w.hot("/api/tasks/1/")
+	w.fill(2)
+	const path = "/api/tasks/2/"
+	if head := w.do("HEAD", path, ""); head.StatusCode != http.StatusOK || head.body != "" {
+		t.Fatalf("HEAD: got %d and %q", head.StatusCode, head.body)
+	}
+	get := w.do("GET", path, "")
+	if !strings.Contains(get.Header.Get("Server-Timing"), `desc="hit"`) || !strings.Contains(get.body, `"title":"Task 1"`) {
+		t.Errorf("GET: got %v and %q, want the task, from the cache", get.Header, get.body)
+	}
+}
+
 // BenchmarkHit shows what the door costs where the cache has the answer; by many at once, the round trips are shared.
 func BenchmarkHit(b *testing.B) {
 	w := newCachingWorld(b)
