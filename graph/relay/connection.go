@@ -97,11 +97,16 @@ func Connect[T any](nodes []T, at Position, total *int64) *Connection[T] {
 		nodes = []T{} // an empty list, not null
 	}
 	cursors := at.GetCursors()
-	info := &PageInfo{HasNextPage: at.GetHasNext(), HasPreviousPage: at.GetHasPrevious()}
+	made := &struct { // in one piece, as many are made at once
+		Connection[T]
+
+		info PageInfo
+	}{info: PageInfo{HasNextPage: at.GetHasNext(), HasPreviousPage: at.GetHasPrevious()}}
 	if n := len(cursors); n > 0 {
-		info.StartCursor, info.EndCursor = &cursors[0], &cursors[n-1]
+		made.info.StartCursor, made.info.EndCursor = &cursors[0], &cursors[n-1]
 	}
-	return &Connection[T]{Nodes: nodes, PageInfo: info, TotalCount: total, cursors: cursors}
+	made.Connection = Connection[T]{Nodes: nodes, PageInfo: &made.info, TotalCount: total, cursors: cursors}
+	return &made.Connection
 }
 
 // Edges gives the nodes with their cursors.

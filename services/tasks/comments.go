@@ -12,6 +12,7 @@ import (
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/page"
 	"github.com/trackway/trackway/services/platform/write"
+	pagev1 "github.com/trackway/trackway/services/rpc/page/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 )
 
@@ -143,15 +144,20 @@ func (s *service) BatchListComments(ctx context.Context, req *tasksv1.BatchListC
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.access(ctx, distinct(lists, func(l *commentList) int64 { return l.projectID }))
+	a, err := s.access(ctx, distinct(lists, func(l commentList) int64 { return l.projectID }))
 	if err != nil {
 		return nil, err
 	}
 	answer := &tasksv1.BatchListCommentsResponse{Pages: make([]*tasksv1.CommentPage, 0, len(lists))}
-	for _, l := range lists {
+	room := make([]struct {
+		page tasksv1.CommentPage
+		info pagev1.PageInfo
+	}, len(lists))
+	for i, l := range lists {
 		if a.readable(l.projectID) {
-			answer.Pages = append(answer.Pages,
-				&tasksv1.CommentPage{ParentId: l.taskID, Comments: protos(l.Rows), Page: pageInfo(l.Page)})
+			p := &room[i].page
+			p.ParentId, p.Comments, p.Page = l.taskID, protos(l.Rows), describe(&room[i].info, l.Page)
+			answer.Pages = append(answer.Pages, p)
 		}
 	}
 	return answer, nil

@@ -84,19 +84,23 @@ const whereTask bun.Safe = "t.id, t.project_id"
 // dueDate puts the tasks without a due date behind all others, as the index tasks_due_date does.
 const dueDate = "coalesce(t.due_date, 'infinity')"
 
+// taskMessage is a message with the times that each task has: in one piece, as a page is of many.
+type taskMessage struct {
+	tasksv1.Task
+
+	created, updated timestamppb.Timestamp
+}
+
 // proto is the message. What has not been read is not in it.
-func (t *task) proto() *tasksv1.Task {
-	m := &struct { // in one piece with the times that each task has, as a page is of many
-		task             tasksv1.Task
-		created, updated timestamppb.Timestamp
-	}{task: tasksv1.Task{
-		Id: t.ID, Version: t.Version, ProjectId: t.ProjectID, Number: t.Number, Title: t.Title, Description: t.Description,
-		Status: t.Status, Priority: t.Priority, Labels: t.Labels, AssigneeId: t.AssigneeID, CreatorId: t.CreatorID,
-		ParentId: t.ParentID, DueDate: (*string)(t.DueDate), Position: t.Position, CompletedAt: timestamp(t.CompletedAt),
-		DeletedAt: timestamp(t.DeletedAt),
-	}}
-	m.task.CreatedAt, m.task.UpdatedAt = set(&m.created, t.CreatedAt), set(&m.updated, t.UpdatedAt)
-	return &m.task
+func (t *task) proto() *tasksv1.Task { return t.fill(new(taskMessage)) }
+
+func (t *task) fill(m *taskMessage) *tasksv1.Task {
+	m.Id, m.Version, m.ProjectId, m.Number, m.Title, m.Description = t.ID, t.Version, t.ProjectID, t.Number, t.Title, t.Description
+	m.Status, m.Priority, m.Labels, m.AssigneeId, m.CreatorId = t.Status, t.Priority, t.Labels, t.AssigneeID, t.CreatorID
+	m.ParentId, m.DueDate, m.Position = t.ParentID, (*string)(t.DueDate), t.Position
+	m.CompletedAt, m.DeletedAt = timestamp(t.CompletedAt), timestamp(t.DeletedAt)
+	m.CreatedAt, m.UpdatedAt = set(&m.created, t.CreatedAt), set(&m.updated, t.UpdatedAt)
+	return &m.Task
 }
 
 // fields are what an update may change, as JSON for Postgres.
@@ -181,16 +185,20 @@ func commentColumns() page.Columns {
 }
 
 // proto is the message. What has not been read is not in it.
-func (c *comment) proto() *tasksv1.Comment {
-	m := &struct { // in one piece, as a task's
-		comment          tasksv1.Comment
-		created, updated timestamppb.Timestamp
-	}{comment: tasksv1.Comment{
-		Id: c.ID, Version: c.Version, TaskId: c.TaskID, AuthorId: c.AuthorID, Body: c.Body, ProjectId: c.ProjectID,
-		DeletedAt: timestamp(c.DeletedAt),
-	}}
-	m.comment.CreatedAt, m.comment.UpdatedAt = set(&m.created, c.CreatedAt), set(&m.updated, c.UpdatedAt)
-	return &m.comment
+func (c *comment) proto() *tasksv1.Comment { return c.fill(new(commentMessage)) }
+
+// commentMessage is a message with its times, as taskMessage is.
+type commentMessage struct {
+	tasksv1.Comment
+
+	created, updated timestamppb.Timestamp
+}
+
+func (c *comment) fill(m *commentMessage) *tasksv1.Comment {
+	m.Id, m.Version, m.TaskId, m.AuthorId, m.Body, m.ProjectId = c.ID, c.Version, c.TaskID, c.AuthorID, c.Body, c.ProjectID
+	m.DeletedAt = timestamp(c.DeletedAt)
+	m.CreatedAt, m.UpdatedAt = set(&m.created, c.CreatedAt), set(&m.updated, c.UpdatedAt)
+	return &m.Comment
 }
 
 // event is what happened to the comment: "created", "updated", "deleted" or "restored".
@@ -248,18 +256,20 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// protos maps rows to messages.
-func protos[R interface{ proto() M }, M proto.Message](rows []R) []M {
+// protos maps rows to messages, all of them in one piece.
+func protos[R interface{ fill(m *P) M }, P any, M proto.Message](rows []R) []M {
+	room := make([]P, len(rows))
 	out := make([]M, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.proto())
+	for i, r := range rows {
+		out = append(out, r.fill(&room[i]))
 	}
 	return out
 }
 
-// pageInfo says where a page lies.
-func pageInfo[T any](p page.Page[T]) *pagev1.PageInfo {
-	return &pagev1.PageInfo{
-		Cursors: p.Cursors, HasNext: p.HasNext, HasPrevious: p.HasPrevious, TotalCount: p.Total,
-	}
+// pageInfo says where a page lies, and describe says it in a message that is there.
+func pageInfo[T any](p page.Page[T]) *pagev1.PageInfo { return describe(new(pagev1.PageInfo), p) }
+
+func describe[T any](m *pagev1.PageInfo, p page.Page[T]) *pagev1.PageInfo {
+	m.Cursors, m.HasNext, m.HasPrevious, m.TotalCount = p.Cursors, p.HasNext, p.HasPrevious, p.Total
+	return m
 }

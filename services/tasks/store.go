@@ -550,7 +550,7 @@ type commentList struct {
 // commentsOf gives the same page of each task's comments, in one statement. It starts from the tasks, so that a task
 // without comments has its empty page, and one that is deleted or was never there has none.
 func (s store) commentsOf(ctx context.Context, columns bun.Safe, taskIDs []int64, authorID int64, q *page.Query[*comment],
-) ([]*commentList, error) {
+) ([]commentList, error) {
 	var rows []*comment
 	of := s.db.NewSelect().Model(&rows).
 		Where("c.project_id = t.project_id AND c.task_id = t.id AND c.deleted_at IS NULL")
@@ -571,32 +571,17 @@ func (s store) commentsOf(ctx context.Context, columns bun.Safe, taskIDs []int64
 }
 
 // commentLists sorts what commentsOf selected by task. A row without an id stands for a task without comments.
-func commentLists(rows []*comment, q *page.Query[*comment]) []*commentList {
-	type list struct {
-		first    *comment
-		comments []*comment
-	}
-	var (
-		order  []int64
-		byTask = make(map[int64]*list)
-	)
-	for _, r := range rows {
-		l, ok := byTask[r.TaskID]
-		if !ok {
-			l = &list{first: r}
-			byTask[r.TaskID] = l
-			order = append(order, r.TaskID)
+func commentLists(rows []*comment, q *page.Query[*comment]) []commentList {
+	var lists []commentList
+	for of := range page.Lists(rows, func(c *comment) int64 { return c.TaskID }) {
+		l := commentList{taskID: of[0].TaskID, projectID: of[0].ProjectID}
+		total := of[0].Total
+		if of[0].ID == 0 {
+			of = nil
 		}
-		if r.ID != 0 {
-			l.comments = append(l.comments, r)
-		}
-	}
-	lists := make([]*commentList, 0, len(order))
-	for _, id := range order {
-		l := byTask[id]
-		p := q.Cut(l.comments)
-		p.Total = l.first.Total
-		lists = append(lists, &commentList{Page: p, taskID: id, projectID: l.first.ProjectID})
+		l.Page = q.Cut(of)
+		l.Total = total
+		lists = append(lists, l)
 	}
 	return lists
 }

@@ -4,8 +4,10 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -187,8 +189,8 @@ func (q *Query[T]) SelectEach(ctx context.Context, db postgres.Querier, s *bun.S
 		return nil, fmt.Errorf("select each: %w", err)
 	}
 	byKey := make(map[int64][]T, len(keys))
-	for _, r := range rows {
-		byKey[keyOf(r)] = append(byKey[keyOf(r)], r)
+	for list := range Lists(rows, keyOf) {
+		byKey[keyOf(list[0])] = list
 	}
 	totals, err := q.totals(ctx, db, s, alias, column, keys)
 	if err != nil {
@@ -203,6 +205,23 @@ func (q *Query[T]) SelectEach(ctx context.Context, db postgres.Querier, s *bun.S
 		pages[k] = page
 	}
 	return pages, nil
+}
+
+// Lists gives the rows of each key, in their order, without copying them: it sorts the rows by key.
+func Lists[T any](rows []T, keyOf func(T) int64) iter.Seq[[]T] {
+	slices.SortStableFunc(rows, func(a, b T) int { return cmp.Compare(keyOf(a), keyOf(b)) })
+	return func(yield func([]T) bool) {
+		for len(rows) > 0 {
+			n := 1
+			for n < len(rows) && keyOf(rows[n]) == keyOf(rows[0]) {
+				n++
+			}
+			if !yield(rows[:n:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
 }
 
 // SelectAcross reads one page of several lists taken together, which are as in SelectEach. It costs a page of each list

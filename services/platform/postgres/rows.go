@@ -23,6 +23,9 @@ type rows struct {
 	many  reflect.Value   // the slice
 	elem  reflect.Type    // of the slice
 	table *schema.Table   // of the model; nil for values
+	room  reflect.Value   // for models that the slice points to: several at once
+	taken int             // of the room
+	texts strings.Builder // of several rows, which share their memory
 	count int
 	tag   pgconn.CommandTag // how it ended
 }
@@ -90,7 +93,7 @@ func (r *rows) read(types *pgtype.Map, st *statement, from *pgconn.ResultReader)
 
 func (r *rows) row(p *plan, values [][]byte) error {
 	if r.elem == nil {
-		return p.row(r.one, values)
+		return p.row(r.one, values, &r.texts)
 	}
 	n := r.many.Len()
 	if n == r.many.Cap() {
@@ -99,14 +102,20 @@ func (r *rows) row(p *plan, values [][]byte) error {
 	r.many.SetLen(n + 1)
 	v := r.many.Index(n)
 	if r.table != nil && r.elem.Kind() == reflect.Pointer {
-		v.Set(reflect.New(r.elem.Elem()))
+		if !r.room.IsValid() || r.taken == r.room.Len() {
+			const most = 64
+			size := min(max(1, n), most)
+			r.room, r.taken = reflect.MakeSlice(reflect.SliceOf(r.elem.Elem()), size, size), 0
+		}
+		v.Set(r.room.Index(r.taken).Addr())
+		r.taken++
 		v = v.Elem()
 	} else {
 		v.SetZero()
 	}
 	var one [1]reflect.Value
 	one[0] = v
-	return p.row(one[:], values)
+	return p.row(one[:], values, &r.texts)
 }
 
 // plan says how the columns of a statement are read into what they go to.
@@ -170,20 +179,22 @@ func (r *rows) values(types *pgtype.Map, fields []pgconn.FieldDescription) (*pla
 	return p, nil
 }
 
-// row reads one row. Its texts share one piece of memory.
-func (p *plan) row(into []reflect.Value, values [][]byte) error {
-	var (
-		text strings.Builder
-		size int
-	)
+// row reads one row, with its texts.
+func (p *plan) row(into []reflect.Value, values [][]byte, texts *strings.Builder) error {
+	size := 0
 	for _, i := range p.texts {
 		size += len(values[i])
 	}
-	text.Grow(size)
-	for _, i := range p.texts {
-		text.Write(values[i])
+	if had := texts.Cap(); had-texts.Len() < size {
+		const most = 4 << 10
+		texts.Reset()
+		texts.Grow(max(size, min(2*had, most))) //nolint:mnd // as much again, and no more for one row than it takes
 	}
-	rest := text.String()
+	begin := texts.Len()
+	for _, i := range p.texts {
+		texts.Write(values[i])
+	}
+	rest := texts.String()[begin:]
 	for i := range p.columns {
 		c := &p.columns[i]
 		var v reflect.Value
