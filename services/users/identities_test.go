@@ -604,3 +604,40 @@ func TestWithoutAProviderThereIsNothingToSignInWith(t *testing.T) {
 		t.Errorf("call %d: want NotFound", i)
 	}
 }
+
+// TestTheFirstPasswordByALinkEndsAnIdentityOfSomebodyElses: who had somebody confirm their address for an account can
+// sign in to it in no way any more when its password is set by who reads the address's mail.
+func TestTheFirstPasswordByALinkEndsAnIdentityOfSomebodyElses(t *testing.T) {
+	t.Parallel()
+	w, p := withProvider(t)
+	p.SignIn(grace())
+	mallory, err := w.byBrowser(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.resetPassword(t, "grace", password)
+	again, err := w.byBrowser(t, p)
+	if err != nil || again.GetUser().GetId() != mallory.GetUser().GetId() {
+		t.Fatalf("by the provider after a new password: got %v, %v, want the same user", again, err)
+	}
+	_, err = w.RequestEmailChange(with(t.Context(), again), &usersv1.RequestEmailChangeRequest{Email: address("ada"), CurrentPassword: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.ConfirmEmailChange(t.Context(), &usersv1.ConfirmEmailChangeRequest{Token: tokenIn(t, w.mails(t, address("ada"), 1)[0])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.resetPassword(t, "ada", "another "+password)
+	after, err := w.byBrowser(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := after.GetUser().GetId(); got == mallory.GetUser().GetId() {
+		t.Error("who had the account before: got signed in to it, want an account of their own")
+	}
+	mails := w.mails(t, address("ada"), 3)
+	if got := mails[len(mails)-1].Text; !strings.Contains(got, "sign-in provider") {
+		t.Errorf("mail: got %q, want it to tell of the provider", got)
+	}
+}

@@ -132,18 +132,20 @@ func (s *service) ResetPassword(ctx context.Context, req *usersv1.ResetPasswordR
 		return nil, err
 	}
 	err = s.store.useLink(ctx, setPassword, hash, func(u *user, _ *link) linkUse {
-		// Until now nobody knew whose the address is, and so not whose the tokens are: somebody may have been there first.
+		// Until now nobody knew whose the address is, and so not whose the tokens and the account at the provider are:
+		// somebody may have been there first.
 		first := !u.proved()
-		tokens := "go on working"
+		others := "Personal access tokens go on working"
 		if first {
-			tokens = "have ended, too, as it is the first time that a link to this address was followed"
+			others = "Personal access tokens and the account at the sign-in provider, if there were any, no longer work for it, as " +
+				"it is the first time that a password was set by a link to this address"
 		}
 		u.PasswordHash, u.ProvedEmail = password, u.Email
 		return linkUse{
-			columns: []string{"password_hash", "proved_email"}, happened: "password.reset", out: signOut{all: true, tokens: first, links: true},
+			columns: []string{"password_hash", "proved_email"}, happened: "password.reset", out: signOut{all: true, tokens: first, identities: first, links: true},
 			tell: mail.Message{To: u.Email, Subject: "Your password was changed", Expires: time.Now().Add(24 * time.Hour), Text: fmt.Sprintf(
 				"Hello %s,\n\nthe password of your Trackway account was set anew by a link that was mailed to you, and all your "+
-					"sessions have ended. Personal access tokens %s. If it was not you, ask an administrator for help.\n", u.Name, tokens)},
+					"sessions have ended. %s. If it was not you, ask an administrator for help.\n", u.Name, others)},
 		}
 	})
 	if err != nil {

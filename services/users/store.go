@@ -117,10 +117,7 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 			return write.Change{}, err
 		}
 		// Whom the provider knows may come again, to a new account.
-		if _, err := tx.NewDelete().Model((*identity)(nil)).Where("i.user_id = ?", u.ID).Exec(ctx); err != nil {
-			return write.Change{}, err
-		}
-		ended, err := signOut{all: true, tokens: true}.apply(ctx, tx, u.ID)
+		ended, err := signOut{all: true, tokens: true, identities: true}.apply(ctx, tx, u.ID)
 		return write.Changed(&emptypb.Empty{}, append(ended, u.event("deleted"))...), err
 	})
 }
@@ -231,13 +228,14 @@ func (s store) listSessions(ctx context.Context, userID int64) ([]*session, erro
 }
 
 // signOut says which sessions of a user end: one of them, all, or all but one; and whether all its personal access
-// tokens and the links that were mailed do. The zero signOut is none.
+// tokens, the links that were mailed, and whom it is at the provider do. The zero signOut is none.
 type signOut struct {
-	one    string
-	all    bool
-	but    string
-	tokens bool
-	links  bool // those that were mailed
+	one        string
+	all        bool
+	but        string
+	tokens     bool
+	links      bool // those that were mailed
+	identities bool
 }
 
 // endSessions ends sessions of the user. One that is not there, or not any more, is NotFound.
@@ -259,6 +257,11 @@ func (o signOut) apply(ctx context.Context, tx postgres.Tx, userID int64) (ended
 	}
 	if o.links {
 		if _, err := tx.NewDelete().Model((*link)(nil)).Where("l.user_id = ?", userID).Exec(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if o.identities {
+		if _, err := tx.NewDelete().Model((*identity)(nil)).Where("i.user_id = ?", userID).Exec(ctx); err != nil {
 			return nil, err
 		}
 	}
