@@ -17,6 +17,7 @@ import (
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/telemetry"
+	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
@@ -171,21 +172,23 @@ func (s *service) RequestEmailChange(ctx context.Context, req *usersv1.RequestEm
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	u, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID)
-	if err != nil {
-		return nil, err
-	}
-	ok, err := s.hasher.matches(ctx, req.GetCurrentPassword(), u.PasswordHash)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, errs.InvalidField("current_password", "is wrong")
-	}
-	l, token := newLink(u.ID, setEmail, email)
-	err = s.store.createLink(ctx, l, u.security("email.asked"), mail.Message{To: email, Subject: "Confirm your e-mail address", Expires: l.ExpiresAt, Text: fmt.Sprintf(
-		"Hello %s,\n\nto make this the address of your Trackway account, follow this link within an hour:\n\n%s\n\n"+
-			"If you do not know what this is about, do nothing.\n", u.Name, s.mail.Link("confirm-email", token))})
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		u, err := s.store.get(ctx, auth.CallerFrom(ctx).UserID)
+		if err != nil {
+			return err
+		}
+		ok, err := s.hasher.matches(ctx, req.GetCurrentPassword(), u.PasswordHash)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errs.InvalidField("current_password", "is wrong")
+		}
+		l, token := newLink(u.ID, setEmail, email)
+		return s.store.createLink(ctx, l, u, mail.Message{To: email, Subject: "Confirm your e-mail address", Expires: l.ExpiresAt, Text: fmt.Sprintf(
+			"Hello %s,\n\nto make this the address of your Trackway account, follow this link within an hour:\n\n%s\n\n"+
+				"If you do not know what this is about, do nothing.\n", u.Name, s.mail.Link("confirm-email", token))})
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -297,3 +297,49 @@ func TestTheAuditTrailTellsWhatHappened(t *testing.T) {
 		t.Errorf("another type: got %v, want %v", err, errs.Invalid)
 	}
 }
+
+// TestALinkIsNotMadeByAPasswordThatIsNoLongerRight: whoever has somebody's password must not have a link when that is
+// replaced, also when they asked for it at the same time.
+func TestALinkIsNotMadeByAPasswordThatIsNoLongerRight(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	tx, err := w.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.NewRaw("SELECT FROM users WHERE id = ? FOR UPDATE", ada.GetId()).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan error, 1)
+	ctx := w.as(t, ada)
+	go func() {
+		_, err := w.RequestEmailChange(ctx, &usersv1.RequestEmailChangeRequest{Email: "eve@example.org", CurrentPassword: password})
+		asked <- err
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for w.count(t, "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") == 0 {
+		select {
+		case err := <-asked:
+			t.Fatalf("beside a change of its user: got %v, want it to wait", err)
+		case <-tick.C:
+		}
+	}
+	// What a new password does.
+	_, err = tx.NewRaw("UPDATE users SET version = version + 1, password_hash = (SELECT password_hash FROM users WHERE id = ?) WHERE id = ?",
+		w.admin.GetId(), ada.GetId()).Exec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-asked; !errs.Is(err, errs.Invalid) {
+		t.Errorf("a link by the old password: got %v, want %v", err, errs.Invalid)
+	}
+	if got := w.count(t, "links"); got != 0 {
+		t.Errorf("links: got %d, want none", got)
+	}
+}

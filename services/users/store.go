@@ -481,10 +481,20 @@ func putLink(ctx context.Context, tx postgres.Tx, l *link) error {
 	return err
 }
 
-// createLink adds the link, and queues its mail.
-func (s store) createLink(ctx context.Context, l *link, happened events.Event, m mail.Message) error {
+// createLink adds the link to another address, and queues its mail, if the user is as it was when its password was
+// compared, or is write.ErrRaced: a change that ends the user's links must not miss one that is made meanwhile.
+func (s store) createLink(ctx context.Context, l *link, u *user, m mail.Message) error {
 	return write.Tx(ctx, s.db, "link", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
-		return write.Changed(&emptypb.Empty{}, happened), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
+		err := tx.NewSelect().Model(u).
+			Where("u.id = ? AND u.password_hash = ? AND u.email = ? AND u.active AND u.deleted_at IS NULL", u.ID, u.PasswordHash, u.Email).
+			For("SHARE").Scan(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return write.Change{}, write.ErrRaced
+		}
+		if err != nil {
+			return write.Change{}, err
+		}
+		return write.Changed(&emptypb.Empty{}, u.security("email.asked")), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
 	})
 }
 
