@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/crypto/argon2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -362,5 +363,84 @@ func TestAnAccessTokenStopsOnEveryReplica(t *testing.T) {
 		if got := get(stays, i); got != "" {
 			t.Errorf("replica %d, another session: got %q, want no error", i, got)
 		}
+	}
+}
+
+// TestAnAccessTokenEndsWithItsSession: of a session that has expired nothing is left that would have to be ended.
+func TestAnAccessTokenEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(c *Config) { c.RefreshTTL = c.AccessTTL })
+	w.register(t, "ada")
+	tokens := w.login(t, "ada")
+	_, err := w.db.NewRaw("UPDATE sessions SET expires_at = now() + interval '1 minute'").Exec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err = w.refresh(t.Context(), tokens.GetRefreshToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tokens.GetExpiresIn(); got > 60 {
+		t.Errorf("expires_in: got %d, want no more than the session has left", got)
+	}
+	parser := jwt.NewParser()
+	var claims jwt.RegisteredClaims
+	if _, _, err := parser.ParseUnverified(tokens.GetAccessToken(), &claims); err != nil {
+		t.Fatal(err)
+	}
+	if got := time.Until(claims.ExpiresAt.Time); got > time.Minute {
+		t.Errorf("the access token: got one for %v, want no more than the session has left", got)
+	}
+}
+
+// TestAnEndedSessionLeavesNothingThatLasts: while its access token is still accepted, for a few seconds, no other way in
+// can be made with it.
+func TestAnEndedSessionLeavesNothingThatLasts(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	u := w.register(t, "ada")
+	admin := w.as(t, w.admin)
+	promote := &usersv1.UpdateUserRequest{Id: u.GetId(), UpdateMask: mask("role"), Role: usersv1.Role_ROLE_ADMIN}
+	if _, err := w.UpdateUser(admin, promote); err != nil {
+		t.Fatal(err)
+	}
+	ada := with(t.Context(), w.login(t, "ada"))
+	script, err := w.exchange(t, w.token(ada, t, auth.WriteUsersScope, auth.AdminScope).GetSecret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, req := range []*usersv1.UpdateUserRequest{
+		{Id: u.GetId(), UpdateMask: mask("role"), Role: usersv1.Role_ROLE_USER}, // which ends all
+		{Id: u.GetId(), UpdateMask: mask("active")},
+	} {
+		if _, err := w.UpdateUser(admin, req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, do := range map[string]func() error{
+		"reactivation": func() error {
+			_, err := w.UpdateUser(ada, &usersv1.UpdateUserRequest{Id: u.GetId(), UpdateMask: mask("active"), Active: true})
+			return err
+		},
+		"reactivation by a script": func() error {
+			_, err := w.UpdateUser(script, &usersv1.UpdateUserRequest{Id: u.GetId(), UpdateMask: mask("active"), Active: true})
+			return err
+		},
+		"promotion": func() error { _, err := w.UpdateUser(ada, promote); return err },
+		"another administrator": func() error {
+			_, err := w.CreateUser(ada, &usersv1.CreateUserRequest{Name: "Eve", Email: address("eve"), Password: password, Role: usersv1.Role_ROLE_ADMIN})
+			return err
+		},
+	} {
+		if err := do(); !errs.Is(err, errs.Unauthenticated) {
+			t.Errorf("%s: got %v, want %v", name, err, errs.Unauthenticated)
+		}
+	}
+
+	w.register(t, "bob")
+	bob := with(t.Context(), w.login(t, "bob"))
+	w.resetPassword(t, "bob", "another "+password)
+	if _, err := w.CreateToken(bob, &usersv1.CreateTokenRequest{Name: "Report", Scopes: []string{"tasks:read"}}); !errs.Is(err, errs.Unauthenticated) {
+		t.Errorf("a personal access token: got %v, want %v", err, errs.Unauthenticated)
 	}
 }

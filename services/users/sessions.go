@@ -93,12 +93,13 @@ func (s *service) begin(ctx context.Context, u *user) (*usersv1.Tokens, error) {
 
 func (s *service) tokens(u *user, ses *session, refresh refreshToken) (*usersv1.Tokens, error) {
 	caller := u.caller()
-	access, err := s.issuer.Issue(caller.UserID, caller.Admin, ses.ID)
+	// No longer than the session: what has expired is not there to be revoked.
+	access, lifetime, err := s.issuer.Grant(auth.Grant{UserID: caller.UserID, Admin: caller.Admin, Session: ses.ID, Until: ses.ExpiresAt})
 	if err != nil {
 		return nil, err
 	}
 	return &usersv1.Tokens{
-		AccessToken: access, ExpiresIn: int64(s.issuer.Lifetime().Seconds()), RefreshToken: refresh.String(),
+		AccessToken: access, ExpiresIn: int64(lifetime.Seconds()), RefreshToken: refresh.String(),
 		User: u.proto(caller),
 	}, nil
 }

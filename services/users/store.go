@@ -70,9 +70,28 @@ func (s store) list(ctx context.Context, f userFilter, q *page.Query[*user]) (pa
 	return p, postgres.Error(err, "user")
 }
 
+// requireLive is Unauthenticated if the caller's session or personal access token has ended. Its access tokens are accepted
+// for a few seconds more, and what lasts longer than that must not be made with them.
+func requireLive(ctx context.Context, tx postgres.Tx) error {
+	c := auth.CallerFrom(ctx)
+	var ended bool
+	err := tx.NewRaw(`SELECT EXISTS (SELECT FROM sessions WHERE user_id = ?0 AND id::text = ?1 AND revoked_at IS NOT NULL)
+			OR EXISTS (SELECT FROM tokens WHERE user_id = ?0 AND 'token:' || id = ?1 AND revoked_at IS NOT NULL)`,
+		c.UserID, c.SessionID).Scan(ctx, &ended)
+	if err == nil && ended {
+		err = errs.New(errs.Unauthenticated, "The access token is not valid.")
+	}
+	return err
+}
+
 // create adds the user. The answer has the e-mail: whoever makes an account knows it.
 func (s store) create(ctx context.Context, u *user) error {
 	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		if u.governs() {
+			if err := requireLive(ctx, tx); err != nil {
+				return write.Change{}, err
+			}
+		}
 		_, err := tx.NewInsert().Model(u).Returning("id, version, created_at, updated_at").Exec(ctx)
 		return write.Changed(u.proto(u.caller()), u.event("created")), err
 	})
@@ -92,6 +111,9 @@ func (s store) update(ctx context.Context, u *user, resigns bool, out signOut, h
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
 			Returning("version, updated_at"))
+		if err == nil && len(happened) > 0 { // more than the name
+			err = requireLive(ctx, tx)
+		}
 		if err != nil {
 			return write.Change{}, err
 		}
@@ -362,6 +384,9 @@ func (s store) createToken(ctx context.Context, t *token) error {
 		u := new(user)
 		err := tx.NewSelect().Model(u).
 			Where("u.id = ? AND u.active AND u.deleted_at IS NULL", t.UserID).For("UPDATE").Scan(ctx)
+		if err == nil {
+			err = requireLive(ctx, tx)
+		}
 		if err != nil {
 			return write.Change{}, err
 		}
