@@ -641,3 +641,21 @@ func TestTheFirstPasswordByALinkEndsAnIdentityOfSomebodyElses(t *testing.T) {
 		t.Errorf("mail: got %q, want it to tell of the provider", got)
 	}
 }
+
+// TestAnAccountIsNotThatOfAnAddressThatOnlyFoldsToItsOwn: Postgres has letters of other alphabets become those of ours in
+// lower case.
+func TestAnAccountIsNotThatOfAnAddressThatOnlyFoldsToItsOwn(t *testing.T) {
+	t.Parallel()
+	w, p := withProvider(t)
+	mia := w.register(t, "mia")
+	w.resetPassword(t, "mia", password)
+	for _, other := range []string{"m\u0130a", "MIA"} {
+		u := grace()
+		u.ID, u.Email = "subject-of-"+other, address(other)
+		p.SignIn(u)
+		tokens, err := w.byBrowser(t, p)
+		if same := other == "MIA"; same != (err == nil && tokens.GetUser().GetId() == mia.GetId()) {
+			t.Errorf("%s: got %v, %v, want the account of mia: %v", u.Email, tokens.GetUser(), err, same)
+		}
+	}
+}
