@@ -138,6 +138,26 @@ func TestANestedQueryCallsOnceALevel(t *testing.T) {
 	}
 }
 
+// One id that is no node's is found before anything is asked for: nobody would wait for the answers.
+func TestNodesThatCanNotAllBeAreNotAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, typ := range []string{relay.Member, relay.Invitation, relay.Token, "Planet"} {
+		w := newWorld(t)
+		for range 10 { // the types come in any order
+			r := w.ask(t, `query($ids: [ID!]!) { nodes(ids: $ids) { id } }`, map[string]any{"ids": []any{
+				relay.ID{Type: relay.Project, Key: 3}.String(), relay.ID{Type: relay.Task, Key: 101}.String(),
+				relay.ID{Type: relay.User, Key: 9}.String(), relay.ID{Type: typ, Key: 1}.String(),
+			}})
+			if len(r.Errors) != 1 {
+				t.Errorf("%s: got %v, want one error", typ, r.Errors)
+			}
+		}
+		if calls := w.counted(); len(calls) > 0 {
+			t.Errorf("%s: got the calls %v, want none", typ, calls)
+		}
+	}
+}
+
 // Users are asked for without their e-mail addresses, and so as they are for everybody, unless an operation wants those.
 func TestAddressesAreAskedForOnlyWhenTheyAreWanted(t *testing.T) {
 	t.Parallel()

@@ -17,18 +17,17 @@ func (r *resolver) nodes(ctx context.Context, ids []*relay.ID) ([]relay.Node, er
 	for _, id := range ids {
 		keys[id.Type] = append(keys[id.Type], id.Key)
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for typ, keys := range keys {
-		var load func(context.Context, []int64) error
+	loads := make(map[string]func(context.Context, []int64) error, len(keys))
+	for typ := range keys {
 		switch typ {
 		case relay.User:
-			load = r.users.load
+			loads[typ] = r.users.load
 		case relay.Project:
-			load = r.projects.load
+			loads[typ] = r.projects.load
 		case relay.Task:
-			load = r.tasks.load
+			loads[typ] = r.tasks.load
 		case relay.Comment:
-			load = r.comments.load
+			loads[typ] = r.comments.load
 		case relay.Member:
 			return nil, errs.New(errs.Invalid, "Members are not nodes: ask their project for them.")
 		case relay.Invitation:
@@ -38,7 +37,10 @@ func (r *resolver) nodes(ctx context.Context, ids []*relay.ID) ([]relay.Node, er
 		default:
 			return nil, errs.New(errs.Invalid, "This is no global id: it does not say what it is the id of.")
 		}
-		g.Go(func() error { return load(gctx, keys) })
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for typ, load := range loads {
+		g.Go(func() error { return load(gctx, keys[typ]) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
