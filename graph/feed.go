@@ -263,7 +263,8 @@ func (f *feed) pass(ctx context.Context, news []events.News, emit func(context.C
 		if s == nil || !f.at[n.Service].Before(n.Position) {
 			continue
 		}
-		if readable[n.ProjectID] || farewell(n) && slices.Contains(n.Audience, f.caller) {
+		bye := farewell(n) && slices.Contains(n.Audience, f.caller) && auth.CallerFrom(ctx).InProject(n.ProjectID)
+		if bye || readable[n.ProjectID] {
 			if err := f.give(ctx, s, newEvent(n.Record), emit); err != nil {
 				return err
 			}

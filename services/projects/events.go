@@ -14,11 +14,11 @@ import (
 // ListEvents tells what happened to one project that the caller may read, to all that it is a member of, or what
 // concerns the caller: those who lose a project are told of that, too.
 func (s *service) ListEvents(ctx context.Context, req *eventsv1.ListEventsRequest) (*eventsv1.ListEventsResponse, error) {
-	caller := auth.CallerFrom(ctx).UserID
+	caller := auth.CallerFrom(ctx)
 	var f events.Filter
 	switch {
 	case req.GetMine():
-		f.Audience = caller
+		f.Audience = caller.UserID
 		if req.GetProjectId() != 0 {
 			f.Projects = []int64{req.GetProjectId()}
 		}
@@ -29,11 +29,11 @@ func (s *service) ListEvents(ctx context.Context, req *eventsv1.ListEventsReques
 		}
 		f.Projects = []int64{p.ID}
 	default:
-		mine, err := s.store.access(ctx, caller)
+		mine, err := s.store.access(ctx, caller.UserID)
 		if err != nil {
 			return nil, err
 		}
-		f = events.Filter{Projects: ids(mine), Audience: caller, Either: true}
+		f = events.Filter{Projects: ids(mine), Audience: caller.UserID, Either: true}
 	}
 	p, err := events.Read(ctx, s.store.db, req, f)
 	if err != nil {
@@ -54,7 +54,8 @@ func (s *service) ListEvents(ctx context.Context, req *eventsv1.ListEventsReques
 		if auth.ReadScope(r.Noun()) == "" { // such as invitations, which not every reader of the project may see
 			continue
 		}
-		if slices.Contains(ids(readable), r.ProjectID) || farewell(r) && slices.Contains(r.Audience, caller) {
+		bye := farewell(r) && slices.Contains(r.Audience, caller.UserID) && caller.InProject(r.ProjectID)
+		if bye || slices.Contains(ids(readable), r.ProjectID) {
 			answer.Events = append(answer.Events, eventProto(r))
 		}
 	}

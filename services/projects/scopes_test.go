@@ -7,6 +7,8 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/pgtest"
+	eventsv1 "github.com/trackway/trackway/services/rpc/events/v1"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
 
@@ -75,6 +77,31 @@ func TestATokenForOneProjectKnowsNoOther(t *testing.T) {
 		_, err = s.projects.CreateProject(ctx, &projectsv1.CreateProjectRequest{Name: "Another"})
 		if got := code(err); got != errs.Denied {
 			t.Errorf("%d: make another: got %q, want %q", user, got, errs.Denied)
+		}
+	}
+}
+
+// TestATokenForOneProjectIsNotToldOfTheEndOfAnother, though its user is.
+func TestATokenForOneProjectIsNotToldOfTheEndOfAnother(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	mine, other := s.project(projectsv1.Visibility_VISIBILITY_PRIVATE), s.project(projectsv1.Visibility_VISIBILITY_PRIVATE)
+	for _, p := range []int64{mine.GetId(), other.GetId()} {
+		if _, err := s.projects.DeleteProject(s.as(owner), &projectsv1.DeleteProjectRequest{Id: p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pgtest.Settle(t)
+	for _, req := range []*eventsv1.ListEventsRequest{{}, {Mine: true}, {Mine: true, ProjectId: other.GetId()}} {
+		answer, err := s.projects.ListEvents(s.limited(viewer, mine.GetId()), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(answer.GetEvents(), func(e *eventsv1.Event) bool { return e.GetProjectId() != mine.GetId() }) {
+			t.Errorf("%v: got %v, want events of the one project at most", req, answer.GetEvents())
+		}
+		if req.GetProjectId() == 0 && len(answer.GetEvents()) == 0 {
+			t.Errorf("%v: got nothing, want the end of the one project", req)
 		}
 	}
 }
