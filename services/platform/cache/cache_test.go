@@ -394,3 +394,42 @@ func TestWritesGoOnWithoutRedis(t *testing.T) {
 		return hit
 	})
 }
+
+// Several writers wait for one suspension: that the request of the one who asks for it runs out of time is not the others' failure.
+func TestAWriterThatRunsOutOfTimeFailsNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cut.Store(true)
+	held, err := w.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.ExecContext(t.Context(), "SELECT FROM cache_suspension FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	mark := func(ctx context.Context) error {
+		return w.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+			return w.writer.Mark(ctx, tx, cache.NewMark(), []string{tag})
+		})
+	}
+	hasty, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- mark(hasty) }()
+	w.await("the first suspends", func() bool {
+		var n int
+		err := w.db.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").
+			Scan(t.Context(), &n)
+		return err == nil && n > 0
+	})
+	go func() { second <- mark(t.Context()) }()
+	if err := <-first; err == nil {
+		t.Error("got a mark in time, so the test shows nothing")
+	}
+	if err := held.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; err != nil {
+		t.Errorf("who has time: got %v, want it marked", err)
+	}
+}

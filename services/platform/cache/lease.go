@@ -134,7 +134,7 @@ func (w *Writer) suspend(ctx context.Context, db bun.IDB) error {
 		if left < suspendedLeft.Seconds() || !wait.Valid {
 			// On a connection of its own: those of the pool may all be waiting here. One at a time does it for all.
 			_, err, _ := w.suspends.Do("", func() (any, error) { return nil, w.extendSuspension(ctx) })
-			if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+			if ctx.Err() == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 				continue // another one's request has ended
 			}
 			if err != nil {
