@@ -37,6 +37,7 @@ func admit(next http.Handler, tokens *authenticator, rates *rates, proxies []net
 				riders = x.begun.lookup.Commands(r.Context())
 			} else if x.foreseen = q.foresee(r, caller); x.foreseen != nil {
 				riders = x.foreseen.commands(r.Context(), rates, caller)
+				defer x.foreseen.refund(r.Context(), rates, caller)
 			}
 		}
 		if limited := rates.take(r.Context(), w.Header(), key, signIn, riders...); limited != nil {

@@ -36,7 +36,7 @@ type foreseen struct {
 	sum    [sha256.Size]byte
 	price  int // that was asked for
 	before *seen
-	bill   *redis.IntSliceCmd // nil when nobody has asked, or when the answer has been used
+	bill   *redis.IntSliceCmd // nil when nobody has asked, or when the price has been paid by it
 	lookup *cache.Lookup
 }
 
@@ -97,10 +97,20 @@ func (f *foreseen) paid(ctx context.Context, s *rates, price int) (_ left, ok bo
 	}
 	f.price = price
 	bill := f.bill
-	if f.bill = nil; bill == nil || f.before.price != price || bill.Err() == nil && len(bill.Val()) == 0 {
+	if bill == nil || f.before.price != price || bill.Err() == nil && len(bill.Val()) == 0 {
 		return left{}, false
 	}
+	f.bill = nil
 	return s.answer(ctx, &s.prices, bill, price)
+}
+
+// refund gives back what was paid for a request that has come to cost nothing, such as one too many.
+func (f *foreseen) refund(ctx context.Context, s *rates, caller *auth.Caller) {
+	if f == nil || f.bill == nil || f.bill.Err() != nil || len(f.bill.Val()) == 0 || f.bill.Val()[0] == 0 {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.gather.Do(ctx, s.question(ctx, &s.prices, userKey(caller), -f.before.price))
 }
 
 // look ends the look that was begun for the question, or makes one, and remembers what the request has asked for.

@@ -1,7 +1,10 @@
 package edge
 
 import (
+	"context"
+	"crypto/sha256"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +16,10 @@ import (
 
 	"github.com/trackway/trackway/graph"
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/cache"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/rpctest"
+	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
 func TestGraphQLIsPaidForFromOneBudget(t *testing.T) {
@@ -117,6 +123,56 @@ func TestGraphiQLsFilesHaveRoutes(t *testing.T) {
 			if res := w.do("GET", "/graphql/"+name, "", "Authorization", ""); res.StatusCode != want {
 				t.Errorf("%s: got %d, want %d", name, res.StatusCode, want)
 			}
+		}
+	}
+}
+
+// The price of a request that was sent before is taken together with its count. Neither a request too many costs it, nor one
+// that nobody charges for.
+func TestWhatIsPaidInAdvanceIsGivenBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	cfg := Config{Auth: rpctest.AuthConfig(), RateLimit: 3, GraphQL: GraphQLConfig{Budget: minBudget}}
+	limits := newRates(client, cfg, w.Env.Log)
+	answers, err := cache.NewAnswers(client, nil, 1<<20, w.Env.Log, w.Env.MeterProvider())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const price, body = 10_000, "{}"
+	q := newQueries(answers)
+	q.seen.Add(sha256.Sum256([]byte(body)), seen{price: price, name: "an answer"})
+	charged := 0 // by the handler
+	users := usersv1.NewUsersServiceClient(w.Dial(t, "users", usersv1.UsersService_ServiceDesc))
+	h := admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if charged == 0 {
+			return
+		}
+		if _, err := limits.charge(r.Context(), charged); err != nil {
+			t.Error(err)
+		}
+	}), newAuthenticator(clients{users: users}.verifier(cfg.Auth), users, limits), limits, nil, q)
+	spent := 0
+	for _, tt := range []struct {
+		name                  string
+		charged, cost, status int
+	}{
+		{"refused by the handler", 0, 0, http.StatusOK},
+		{"charged", price, price, http.StatusOK},
+		{"with another price", 2 * price, 2 * price, http.StatusOK},
+		{"one too many", price, 0, http.StatusTooManyRequests},
+	} {
+		charged, spent = tt.charged, spent+tt.cost
+		ctx := context.WithValue(t.Context(), exchangeKey{}, &exchange{})
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/graphql", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+w.token)
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		left, ok := limits.ask(t.Context(), &limits.prices, "user:7", 0)
+		// A little comes back while the test runs.
+		if got := minBudget - left.remaining; !ok || rec.Code != tt.status || got > spent || got < spent-price/2 {
+			t.Errorf("%s: got %d and %d spent, want %d and %d", tt.name, rec.Code, got, tt.status, spent)
 		}
 	}
 }

@@ -46,10 +46,10 @@ type rates struct {
 	open, refused             metric.Int64Counter
 }
 
-// takeScript takes ARGV[3] of what is left under KEYS[1], if that is enough. ARGV[1] is how long one takes to come back, in
-// microseconds, ARGV[2] how many there may be. The key holds when all of them will be there again, as GCRA does:
-// https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm. It answers how many it took, how many are left, and in how
-// many microseconds there will be enough, or else all.
+// takeScript takes ARGV[3] of what is left under KEYS[1], if that is enough, and gives back what is less than nothing.
+// ARGV[1] is how long one takes to come back, in microseconds, ARGV[2] how many there may be. The key holds when all of
+// them will be there again, as GCRA does: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm. It answers how many
+// it took, how many are left, and in how many microseconds there will be enough, or else all.
 const takeScript = `
 local t = redis.call('TIME')
 local now, interval, cost = t[1] * 1000000 + t[2], ARGV[1] + 0, ARGV[3] + 0
@@ -58,7 +58,8 @@ if not whole or whole + 0 < now then whole = now end
 local after = whole + cost * interval
 local left = ARGV[2] * interval - (after - now)
 if left < 0 then return {0, 0, -left, whole - now} end
-if after > now then redis.call('SET', KEYS[1], after, 'PX', math.ceil((after - now) / 1000)) end
+if after > now then redis.call('SET', KEYS[1], after, 'PX', math.ceil((after - now) / 1000))
+elseif cost < 0 then redis.call('DEL', KEYS[1]) end
 return {cost, left / interval, 0, after - now}`
 
 // policy is a limit and how the header tells it (draft-ietf-httpapi-ratelimit-headers).
