@@ -39,24 +39,26 @@ func (s *service) CreateInvitation(ctx context.Context, req *projectsv1.CreateIn
 	if err := i.check(); err != nil {
 		return nil, err
 	}
-	p, err := s.require(ctx, i.ProjectID, auth.ManageMembers)
+	err := write.Retry(ctx, func(ctx context.Context) error {
+		p, err := s.require(ctx, i.ProjectID, auth.ManageMembers)
+		if err != nil {
+			return err
+		}
+		if i.Role > p.role(ctx) {
+			return errs.New(errs.Denied, "You can give others no more than your own role.")
+		}
+		inviter, err := s.users.GetUser(ctx, &usersv1.GetUserRequest{Id: i.InviterID})
+		if err != nil {
+			return err
+		}
+		return s.store.createInvitation(ctx, i, p.Role, mail.Message{
+			To: i.Email, Subject: fmt.Sprintf("Invitation to %s", p.Name), Expires: i.ExpiresAt,
+			Text: fmt.Sprintf("Hello,\n\n%s invites you to the project %q on Trackway. To join, follow this link within a week, and "+
+				"sign in with this address, or make an account with it first:\n\n%s\n\nIt works once. If you do not know what this is "+
+				"about, do nothing.\n", inviter.GetName(), p.Name, s.mail.Link("accept-invitation", token)),
+		})
+	})
 	if err != nil {
-		return nil, err
-	}
-	if i.Role > p.role(ctx) {
-		return nil, errs.New(errs.Denied, "You can give others no more than your own role.")
-	}
-	inviter, err := s.users.GetUser(ctx, &usersv1.GetUserRequest{Id: i.InviterID})
-	if err != nil {
-		return nil, err
-	}
-	message := mail.Message{
-		To: i.Email, Subject: fmt.Sprintf("Invitation to %s", p.Name), Expires: i.ExpiresAt,
-		Text: fmt.Sprintf("Hello,\n\n%s invites you to the project %q on Trackway. To join, follow this link within a week, and "+
-			"sign in with this address, or make an account with it first:\n\n%s\n\nIt works once. If you do not know what this is "+
-			"about, do nothing.\n", inviter.GetName(), p.Name, s.mail.Link("accept-invitation", token)),
-	}
-	if err := s.store.createInvitation(ctx, i, message); err != nil {
 		return nil, err
 	}
 	return i.proto(), nil

@@ -201,3 +201,37 @@ func TestInvitationsAreLimitedAndRetried(t *testing.T) {
 	}
 	s.once("invitations", "email = 'one@example.org' AND revoked_at IS NULL")
 }
+
+// An inviter who is being taken out of the project leaves no invitation behind that is made at the same time.
+func TestNobodyInvitesWhileTheyAreTakenOut(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	id := s.project(projectsv1.Visibility_VISIBILITY_PRIVATE).GetId()
+	removal, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := removal.ExecContext(t.Context(), "DELETE FROM members WHERE user_id = ?", manager); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.projects.CreateInvitation(s.as(manager), &projectsv1.CreateInvitationRequest{
+			ProjectId: id, Email: "user40@example.org",
+		})
+		done <- err
+	}()
+	for waits := 0; waits == 0 && len(done) == 0; {
+		err := s.db.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").
+			Scan(t.Context(), &waits)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removal.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; code(err) != errs.NotFound {
+		t.Errorf("got %v, want %q", err, errs.NotFound)
+	}
+}

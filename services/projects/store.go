@@ -312,9 +312,12 @@ func (s store) invitationByHash(ctx context.Context, hash []byte) (*invitation, 
 }
 
 // createInvitation adds the invitation, ends what the address had been sent for the project before, and queues the mail;
-// or is RateLimited.
-func (s store) createInvitation(ctx context.Context, i *invitation, m mail.Message) error {
+// or is RateLimited. It is write.ErrRaced when the inviter is not any more what they were in the project.
+func (s store) createInvitation(ctx context.Context, i *invitation, inviter auth.Role, m mail.Message) error {
 	return write.Tx(ctx, s.db, "invitation", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		if err := holdInviter(ctx, tx, i, inviter); err != nil {
+			return write.Change{}, err
+		}
 		// One inviter's come one after the other, and one address', so that they can be counted.
 		var anHour, toOne, mails int
 		_, err := tx.NewRaw("SELECT pg_advisory_xact_lock(hashtextextended('invitations by', ?)), "+
@@ -349,6 +352,21 @@ func (s store) createInvitation(ctx context.Context, i *invitation, m mail.Messa
 		}
 		return write.Changed(i.proto(), append(happened, i.event("created"))...), nil
 	})
+}
+
+// holdInviter makes whoever takes the inviter's role away wait for the end of the transaction: what it adds ends with the
+// role, too. The project comes first, as where it is handed over.
+func holdInviter(ctx context.Context, tx postgres.Tx, i *invitation, role auth.Role) error {
+	if role == auth.NoRole {
+		return nil // a global admin, who has none to lose
+	}
+	m := new(member)
+	return errors.Join(
+		tx.Later(ctx, tx.NewRaw("SELECT FROM projects WHERE id = ? FOR KEY SHARE", postgres.Arg(i.ProjectID))),
+		write.Row(ctx, tx, m, tx.NewSelect().Model(m).Column("id").
+			Where("m.project_id = ? AND m.user_id = ? AND m.role = ?",
+				postgres.Arg(i.ProjectID), postgres.Arg(i.InviterID), postgres.Arg(role)).For("SHARE")),
+	)
 }
 
 // revokeInvitation ends an open invitation, or is write.ErrRaced.
