@@ -376,6 +376,9 @@ func TestWhoRegisteredAnothersAddressLosesTheAccountToItsOwner(t *testing.T) {
 	ada := w.register(t, "grace") // by the attacker
 	attacker := w.login(t, "grace")
 	script := w.token(w.as(t, ada), t, auth.ReadTasksScope)
+	if _, err := w.exchange(t, script.GetSecret()); err != nil {
+		t.Fatal(err)
+	}
 	_, err := w.RequestEmailChange(w.as(t, ada), &usersv1.RequestEmailChangeRequest{Email: "attacker@example.org", CurrentPassword: password})
 	if err != nil {
 		t.Fatal(err)

@@ -444,3 +444,30 @@ func TestAnEndedSessionLeavesNothingThatLasts(t *testing.T) {
 		t.Errorf("a personal access token: got %v, want %v", err, errs.Unauthenticated)
 	}
 }
+
+// TestOnlyWhatCanStillBeAcceptedIsTold: whoever ends very many old sessions at once must not make the answer one that is
+// too long to be read, for then nobody would learn of any.
+func TestOnlyWhatCanStillBeAcceptedIsTold(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	idle, busy := w.login(t, "ada"), w.login(t, "ada")
+	_, err := w.db.NewRaw("UPDATE sessions SET last_used_at = now() - interval '1 hour' WHERE id = ?", sessionOf(idle)).Exec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused, used := w.token(w.as(t, ada), t, auth.ReadTasksScope), w.token(w.as(t, ada), t, auth.ReadTasksScope)
+	if _, err := w.exchange(t, used.GetSecret()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.DeleteUser(w.as(t, ada), &usersv1.DeleteUserRequest{Id: ada.GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	got, want := w.revoked(t, nil).GetSessionIds(), []string{sessionOf(busy), sidOf(used.GetId())}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("ended: got %v, want %v, and neither %s nor %s", got, want, sessionOf(idle), sidOf(unused.GetId()))
+	}
+	w.mustRefresh(t, idle, false)
+}

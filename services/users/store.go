@@ -333,12 +333,16 @@ func (o signOut) endSessions(ctx context.Context, tx postgres.Tx, userID int64) 
 // had set its time before the list was read, and was committed after.
 const overlap = time.Minute
 
-// listRevoked gives the sids of the sessions and tokens that were revoked since then, and within the lifetime.
+// listRevoked gives the sids of the sessions and tokens that were revoked since then, and within the lifetime. It leaves out
+// those that have given out nothing that could still be accepted, of which a user may have collected any number: they have
+// not been used for longer than a lifetime and what a use may be noted too early.
 func (s store) listRevoked(ctx context.Context, since time.Time, lifetime time.Duration) (ids []string, readAt time.Time, err error) {
 	err = s.db.NewRaw(`SELECT coalesce(array_agg(sid), '{}'), now() FROM (
-			SELECT id::text AS sid, revoked_at FROM sessions UNION ALL SELECT 'token:' || id, revoked_at FROM tokens
-		) AS ended WHERE revoked_at > greatest(now() - ? * interval '1 second', ?::timestamptz)`,
-		lifetime.Seconds(), since.Add(-overlap)).
+			SELECT id::text AS sid, revoked_at, last_used_at FROM sessions
+			UNION ALL SELECT 'token:' || id, revoked_at, last_used_at FROM tokens
+		) AS ended WHERE revoked_at > greatest(now() - ? * interval '1 second', ?::timestamptz)
+			AND last_used_at > now() - ? * interval '1 second'`,
+		lifetime.Seconds(), since.Add(-overlap), (lifetime+max(reusable, useEvery)+overlap).Seconds()).
 		Scan(ctx, pgdialect.Array(&ids), &readAt)
 	return ids, readAt, postgres.Error(err, "session")
 }

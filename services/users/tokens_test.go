@@ -174,6 +174,9 @@ func TestWhatEndsAPersonalAccessToken(t *testing.T) {
 				t.Fatal(err)
 			}
 			token := w.token(w.as(t, u), t, auth.ReadUsersScope)
+			if _, err := w.exchange(t, token.GetSecret()); err != nil {
+				t.Fatal(err)
+			}
 			before := w.revoked(t, nil).GetReadAt()
 			if err := tt.do(w.as(t, u), u, token); err != nil {
 				t.Fatal(err)
