@@ -62,7 +62,19 @@ func (u *user) proto(c *auth.Caller) *usersv1.User {
 // proved reports whether all that signs in to the account was chosen by whoever reads the mail of its address: by a new
 // password that was set by a mailed link, or by a sign-in with a provider that has verified the address. Registering does
 // not tell, and neither does confirming another address, which the password of somebody else may have asked for.
-func (u *user) proved() bool { return strings.EqualFold(u.ProvedEmail, u.Email) }
+func (u *user) proved() bool { return sameAddress(u.ProvedEmail, u.Email) }
+
+// sameAddress reports whether two addresses are the same but for the case of ASCII letters. Unicode has other letters become
+// these, too: K, the sign of Kelvin, in Go, and İ in Postgres; and whose address has one is somebody else.
+func sameAddress(a, b string) bool {
+	lower := func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}
+	return strings.Map(lower, a) == strings.Map(lower, b)
+}
 
 // security is an event of the audit trail about the user, such as "password.changed".
 func (u *user) security(typ string) events.Event {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -648,7 +647,7 @@ func (s store) linkIdentity(ctx context.Context, id *identity, newcomer *user, d
 			happened = []events.Event{u.event("created")}
 		case err != nil:
 			return write.Change{}, err
-		case !strings.EqualFold(u.Email, newcomer.Email): // though it is in Postgres' lower case: İ and i are two addresses
+		case !sameAddress(u.Email, newcomer.Email): // though it is in Postgres' lower case
 			return write.Change{}, errs.New(errs.Denied, "Your e-mail address can not be told from that of another account.")
 		default:
 			if happened, err = adoptUser(ctx, tx, id, u, decide); err != nil {
