@@ -204,12 +204,15 @@ func Read(ctx context.Context, db postgres.Querier, req Request, f Filter) (Page
 	list := List
 	if req.GetNewestFirst() {
 		list = Latest
-	} else if err := kept(ctx, db, from); err != nil {
-		return Page{}, err
 	}
 	records, err := list(ctx, db, from, f, limit+1)
 	if err != nil {
 		return Page{}, err
+	}
+	if !req.GetNewestFirst() { // after the list: what is swept in between would be missing from it
+		if err := kept(ctx, db, from); err != nil {
+			return Page{}, err
+		}
 	}
 	p := Page{Records: records, More: int64(len(records)) > limit}
 	if p.More {

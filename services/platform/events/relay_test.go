@@ -398,3 +398,41 @@ func (request) GetSubjectId() int64  { return 0 } //nolint:revive // the contrac
 func (request) GetTypes() []string   { return nil }
 func (request) GetMine() bool        { return false }
 func (request) GetNewestFirst() bool { return false }
+
+// sweeping is a database from which events are deleted after the first statement.
+type sweeping struct {
+	postgres.Querier
+
+	sweep func()
+}
+
+func (s *sweeping) Scan(ctx context.Context, q postgres.Statement, dest ...any) error {
+	err := s.Querier.Scan(ctx, q, dest...)
+	if s.sweep != nil {
+		s.sweep()
+		s.sweep = nil
+	}
+	return err
+}
+
+func TestAReaderMissesNothingThatIsDeletedWhileItReads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pgtest.Redis(t))
+	for n := range int64(3) {
+		w.append(n + 1)
+	}
+	pgtest.Settle(t)
+	all, err := events.List(t.Context(), w.db, events.Position{}, events.Filter{}, 10)
+	if err != nil || len(all) != 3 {
+		t.Fatalf("got %d events, %v, want 3", len(all), err)
+	}
+	db := &sweeping{w.db, func() {
+		if n, err := events.Sweep(t.Context(), w.db, 0); n != 3 || err != nil {
+			t.Fatalf("got %d deleted, %v, want 3", n, err)
+		}
+	}}
+	page, err := events.Read(t.Context(), db, request{after: all[0].Position.String()}, events.Filter{})
+	if !errs.Is(err, errs.Invalid) && len(page.Records) != 2 {
+		t.Errorf("got %d events, %v, want both of them or an error", len(page.Records), err)
+	}
+}
