@@ -47,6 +47,7 @@ const (
 
 	sweepEvery   = time.Hour
 	sweepTimeout = 5 * time.Second
+	sweepBatch   = 1000
 )
 
 //go:embed migrations/*.sql
@@ -269,12 +270,20 @@ func Sweep(ctx context.Context, db bun.IDB, log *slog.Logger, tracer trace.Trace
 	}
 }
 
+// sweep goes by batches: all of an hour at once could take longer than a statement may, and then would each time.
 func sweep(ctx context.Context, db bun.IDB) error {
-	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-	defer cancel()
-	_, err := db.NewDelete().Model((*row)(nil)).Where("created_at <= ?", time.Now().Add(-Kept)).Exec(ctx)
-	if err != nil {
-		return fmt.Errorf("delete old answers: %w", err)
+	for n := int64(sweepBatch); n == sweepBatch; {
+		limited, cancel := context.WithTimeout(ctx, sweepTimeout)
+		old := db.NewSelect().Model((*row)(nil)).Column("caller_id", "key").
+			Where("created_at <= ?", time.Now().Add(-Kept)).Limit(sweepBatch).For("UPDATE SKIP LOCKED")
+		res, err := db.NewDelete().Model((*row)(nil)).Where("(caller_id, key) IN (?)", old).Exec(limited)
+		cancel()
+		if err == nil {
+			n, err = res.RowsAffected()
+		}
+		if err != nil {
+			return fmt.Errorf("delete old answers: %w", err)
+		}
 	}
 	return nil
 }

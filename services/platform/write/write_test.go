@@ -3,9 +3,13 @@ package write_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -184,4 +188,37 @@ func TestRetryEndsWhenNobodyIsInTheWay(t *testing.T) {
 	if err := write.Retry(t.Context(), func(context.Context) error { return write.ErrRaced }); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("always raced: got %v, want %s", err, errs.Unavailable)
 	}
+}
+
+// All that has been kept long enough goes, however much it is, and nothing else.
+func TestOldAnswersAreSweptAway(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	_, err := db.ExecContext(t.Context(), `INSERT INTO idempotency_keys (caller_id, key, fingerprint, answer, created_at)
+		SELECT n % 7, 'old ' || n, ''::bytea, ''::bytea, now() - interval '25 hours' FROM generate_series(1, 2500) AS n
+		UNION ALL SELECT 1, 'young', '', '', now() - interval '23 hours'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() {
+		idempotency.Sweep(ctx, db.DB, slog.New(slog.NewTextHandler(t.Output(), nil)), noop.NewTracerProvider())
+	})
+	t.Cleanup(func() { cancel(); sweeping.Wait() })
+	left := func() int64 {
+		n, err := db.NewSelect().Table("idempotency_keys").Where("key LIKE 'old %'").Count(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for deadline := time.After(30 * time.Second); left() > 0; {
+		select {
+		case <-deadline:
+			t.Fatalf("%d old answers are left", left())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	count(t, db, "idempotency_keys", 1)
 }
