@@ -186,6 +186,13 @@ func (c *cluster) names(args ...string) []string {
 	return strings.Fields(c.kubectl(append([]string{"get", "-o", "name"}, args...)...))
 }
 
+// pods lists those of a service, but for those that are on their way out.
+func (c *cluster) pods(service string) []string {
+	c.t.Helper()
+	return strings.Fields(c.kubectl("get", "pods", "-l", "app.kubernetes.io/name="+service, "-o",
+		"go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}"))
+}
+
 // awaitRollouts waits until all that should run is ready.
 func (c *cluster) awaitRollouts() {
 	c.t.Helper()

@@ -392,10 +392,9 @@ func (c *cluster) awaitReplicas(want string) {
 func (c *cluster) awaitCalls(name string, deadline time.Time) {
 	c.t.Helper()
 	const enough = 10
-	for _, pod := range c.names("pods", "-l", "app.kubernetes.io/name="+name) {
+	for _, pod := range c.pods(name) {
 		for {
-			metrics := c.kubectl("get", "--raw",
-				"/api/v1/namespaces/"+namespace+"/pods/"+strings.TrimPrefix(pod, "pod/")+":9091/proxy/metrics")
+			metrics := c.kubectl("get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+pod+":9091/proxy/metrics")
 			calls := counted(metrics, "rpc_server_call_duration_seconds_count")
 			if calls >= enough {
 				break
@@ -434,11 +433,11 @@ func takePods(c *cluster, l *load, how ...string) {
 	c.t.Helper()
 	l.during(c.t, true, func() {
 		for _, name := range []string{"edge", "tasks", "projects", "users"} {
-			pods := c.names("pods", "-l", "app.kubernetes.io/name="+name)
+			pods := c.pods(name)
 			if len(pods) < 2 {
 				c.t.Errorf("%s has the pods %q, want two", name, pods)
 			}
-			c.kubectl(append([]string{"delete", pods[0], "--wait=false"}, how...)...)
+			c.kubectl(append([]string{"delete", "pod", pods[0], "--wait=false"}, how...)...)
 			c.kubectl("rollout", "status", "deployment/"+release+"-"+name, "--timeout=3m")
 		}
 	})
