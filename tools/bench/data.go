@@ -184,33 +184,39 @@ func loadProjects(ctx context.Context, c *pgx.Conn) error {
 const description = "Long enough to be like one that people write: what is wrong, what was expected instead, and where to look first."
 
 // loadTasks fills the tables of tasks and comments. Their indexes are made behind the rows, all of an index at once, and their
-// foreign keys are checked by one join.
+// foreign keys are checked by one join. It is one transaction: whoever ends it halfway has the indexes still.
 func loadTasks(ctx context.Context, c *pgx.Conn, tasks int) error {
-	if _, err := c.Exec(ctx, "SET maintenance_work_mem = '256MB'"); err != nil {
+	err := pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL maintenance_work_mem = '256MB'"); err != nil {
+			return err
+		}
+		again, err := dropChecks(ctx, tx, "tasks", "comments")
+		if err != nil {
+			return err
+		}
+		if err := copyTasks(ctx, c, tasks); err != nil {
+			return err
+		}
+		for _, statement := range again {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("%s: %w", statement, err)
+			}
+		}
+		// The counter of no project says that all was loaded, and how much.
+		_, err = tx.Exec(ctx, `INSERT INTO counters (project_id, last_number, first_place, last_place)
+			SELECT project_id, max(number), 1, max(number) FROM tasks GROUP BY project_id UNION ALL SELECT 0, $1, 1, 0`, tasks)
 		return err
-	}
-	again, err := dropChecks(ctx, c, "tasks", "comments")
+	})
 	if err != nil {
 		return err
 	}
-	if err := copyTasks(ctx, c, tasks); err != nil {
-		return err
-	}
-	for _, statement := range again {
-		if _, err := c.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	// The counter of no project says that all was loaded, and how much.
-	_, err = c.Exec(ctx, `INSERT INTO counters (project_id, last_number, first_place, last_place)
-		SELECT project_id, max(number), 1, max(number) FROM tasks GROUP BY project_id UNION ALL SELECT 0, $1, 1, 0`, tasks)
-	return errors.Join(err, analyze(ctx, c))
+	return analyze(ctx, c)
 }
 
 // dropChecks drops what is checked or kept at each row of the tables, but for their keys, and returns the statements that make
 // it again.
-func dropChecks(ctx context.Context, c *pgx.Conn, tables ...string) (again []string, err error) {
-	rows, err := c.Query(ctx, `
+func dropChecks(ctx context.Context, tx pgx.Tx, tables ...string) (again []string, err error) {
+	rows, err := tx.Query(ctx, `
 		SELECT 'DROP INDEX ' || indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
 		WHERE indrelid::regclass::text = ANY($1) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 		UNION ALL
@@ -229,7 +235,7 @@ func dropChecks(ctx context.Context, c *pgx.Conn, tables ...string) (again []str
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.Exec(ctx, strings.Join(drop, ";"))
+	_, err = tx.Exec(ctx, strings.Join(drop, ";"))
 	return again, err
 }
 
