@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,8 +69,12 @@ func (e Env) listen(ctx context.Context, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// readHeaderTimeout bounds how long the admin port waits for a request's header.
-const readHeaderTimeout = 5 * time.Second
+const (
+	// readHeaderTimeout bounds how long the admin port waits for a request's header.
+	readHeaderTimeout = 5 * time.Second
+	// firstByte is how long a stopping server waits for the first request of a connection that was just made.
+	firstByte = time.Second
+)
 
 // server is something that serves until it is stopped.
 type server struct {
@@ -148,6 +153,8 @@ func lingering(linger time.Duration, srv *http.Server, l net.Listener) server {
 }
 
 func httpServer(srv *http.Server, l net.Listener) server {
+	var silent connections
+	srv.ConnState = silent.note
 	return server{
 		serve: func() error {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -156,10 +163,39 @@ func httpServer(srv *http.Server, l net.Listener) server {
 			return nil
 		},
 		drain: func(ctx context.Context) error {
+			defer time.AfterFunc(firstByte, silent.close).Stop()
 			if err := srv.Shutdown(ctx); err != nil {
 				return errors.Join(fmt.Errorf("stop HTTP: %w", err), srv.Close())
 			}
 			return nil
 		},
+	}
+}
+
+// connections are those that have not asked anything yet. Browsers and Go's client open some ahead, and net/http would
+// wait up to 6 s for each before it takes it for idle.
+type connections struct {
+	mu  sync.Mutex
+	all map[net.Conn]struct{}
+}
+
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state != http.StateNew {
+		delete(c.all, conn)
+		return
+	}
+	if c.all == nil {
+		c.all = map[net.Conn]struct{}{}
+	}
+	c.all[conn] = struct{}{}
+}
+
+func (c *connections) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.all {
+		_ = conn.Close() // of a connection on which nothing was said
 	}
 }

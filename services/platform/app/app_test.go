@@ -270,6 +270,34 @@ func TestAStoppingServerEndsConnectionsWithAnAnswer(t *testing.T) {
 	})
 }
 
+// Browsers and Go's client open connections before they need them.
+func TestAStopDoesNotWaitForConnectionsThatAskNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const grace = 2 * time.Second // net/http waits longer for such a connection
+		var network app.Memory
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- app.ServeHTTP(ctx, app.Config{Listen: "edge", Grace: grace},
+				app.Env{ListenOn: network.Listen, Log: slog.New(slog.DiscardHandler)},
+				&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.NotFoundHandler()}, nil)
+		}()
+		synctest.Wait()
+		conn, err := network.Dial(t.Context(), "edge")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil || len(got) > 0 {
+			t.Errorf("the connection: got %q and %v, want its end", got, err)
+		}
+	})
+}
+
 func TestTheProbesTellLifeFromReadiness(t *testing.T) {
 	t.Parallel()
 	var network app.Memory
