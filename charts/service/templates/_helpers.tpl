@@ -42,6 +42,23 @@ helm.sh/chart: service-{{ .Chart.Version }}
 {{ .Values.database.existingSecret | default (printf "%s-database" (include "service.fullname" .)) }}
 {{- end }}
 
+{{- /* The egress rule of a NetworkPolicy by which pods reach Postgres. */}}
+{{- define "service.toPostgres" -}}
+{{- $postgres := (.Values.global).postgres | default dict -}}
+{{- $mode := $postgres.mode | default "external" -}}
+- ports: [{port: {{ eq $mode "external" | ternary ($postgres.port | default 5432) 5432 }}}]
+  {{- if eq $mode "bundled" }}
+  to: [{podSelector: {matchLabels: {app.kubernetes.io/name: postgres, app.kubernetes.io/instance: {{ .Release.Name }}}}}]
+  {{- else if eq $mode "cloudnative-pg" }}
+  to: [{podSelector: {matchLabels: {cnpg.io/cluster: {{ .Release.Name }}-postgres}}}]
+  {{- else if $postgres.cidrs }}
+  to:
+    {{- range $postgres.cidrs }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
+  {{- end }}
+{{- end }}
+
 {{- define "service.redisSecret" -}}
 {{ ((.Values.global).redis).existingSecret | default (printf "%s-redis" .Release.Name) }}
 {{- end }}
