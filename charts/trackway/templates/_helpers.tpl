@@ -55,6 +55,10 @@ runAsNonRoot: true
 {{- end }}
 
 {{- define "trackway.check" -}}
+{{- /* A Service's name is a label of the DNS, and a StatefulSet's has at most 52 characters, or it can make no pod. */}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,41}[a-z0-9])?$" .Release.Name) }}
+{{- fail (printf "the release can not be called %s: it takes a to z, 0 to 9 and -, begins with a letter, and has at most 43 characters" .Release.Name) }}
+{{- end }}
 {{- if and (eq .Values.global.redis.mode "external") (not .Values.global.redis.existingSecret) }}
 {{- fail "global.redis.existingSecret must name a Secret with the key url, as Redis is external" }}
 {{- end }}
