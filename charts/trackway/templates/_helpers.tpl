@@ -59,6 +59,15 @@ runAsNonRoot: true
 {{- if not (regexMatch "^[a-z]([-a-z0-9]{0,41}[a-z0-9])?$" .Release.Name) }}
 {{- fail (printf "the release can not be called %s: it takes a to z, 0 to 9 and -, begins with a letter, and has at most 43 characters" .Release.Name) }}
 {{- end }}
+{{- range $name := list "users" "projects" "tasks" "edge" }}
+{{- $service := get $.Values $name }}
+{{- if $service.name }}
+{{- fail (printf "%s.name can not be set: the others find the service by its own" $name) }}
+{{- end }}
+{{- if and (ne $name "edge") (not (and $service.service.headless (eq (int $service.port.number) 9090))) }}
+{{- fail (printf "%s.service.headless must be true and %s.port.number 9090: the others call the pods there" $name $name) }}
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.global.redis.mode "external") (not .Values.global.redis.existingSecret) }}
 {{- fail "global.redis.existingSecret must name a Secret with the key url, as Redis is external" }}
 {{- end }}
