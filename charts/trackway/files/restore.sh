@@ -15,10 +15,12 @@ for secret in /run/secrets/databases/*; do
   service=$(basename "$secret")
   url=$(cat "$secret/url")
   # What a dump does not know, such as a table of a newer version, must not stay. The owner of the database may make
-  # the schema anew.
-  { echo 'SET client_min_messages = warning; DROP SCHEMA public CASCADE; CREATE SCHEMA public;'
-    pg_restore --file=- --no-owner --no-privileges "$name/$service.dump" | grep -a -v -x -e 'CREATE SCHEMA public;'; } |
-    psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d "$url" >/dev/null
+  # the schema anew. For psql the end of its input is the end of the data too, so only a pg_restore that has come to its
+  # own end is followed by COMMIT, and by a last word.
+  last=$({ echo 'BEGIN; SET client_min_messages = warning; DROP SCHEMA public CASCADE; CREATE SCHEMA public;'
+    pg_restore --file=- --no-owner --no-privileges "$name/$service.dump" && printf 'COMMIT;\n\\echo committed\n'; } |
+    grep -a -v -x -e 'CREATE SCHEMA public;' | psql -X -q -v ON_ERROR_STOP=1 -d "$url" | tail -n 1)
+  [ "$last" = committed ] || { echo "$service is as it was: not all of the dump could be restored." >&2; exit 1; }
   # Events are read in the order of their transactions, and only below those in flight. Where the dump is of another
   # server that has seen more transactions, this one has to catch up.
   psql -X -q -v ON_ERROR_STOP=1 -d "$url" <<'SQL'
