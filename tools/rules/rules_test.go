@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -26,7 +28,8 @@ func files(t *testing.T, pattern string) []string {
 	return found
 }
 
-// read parses a query. It names only metrics of ours: tools/system looks for those among what a running system tells.
+// read parses a query. It names only metrics of ours, and asks only our services for them, as others have such metrics too;
+// tools/system looks for them among what a running system tells.
 func read(t *testing.T, where, query string) {
 	t.Helper()
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(query)
@@ -35,8 +38,15 @@ func read(t *testing.T, where, query string) {
 		return
 	}
 	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
-		if s, ok := n.(*parser.VectorSelector); ok && !ours.MatchString(s.Name) {
+		s, ok := n.(*parser.VectorSelector)
+		if !ok {
+			return nil
+		}
+		if !ours.MatchString(s.Name) {
 			t.Errorf("%s: nobody tells %s", where, s)
+		}
+		if !slices.ContainsFunc(s.LabelMatchers, func(m *labels.Matcher) bool { return m.Name == "service_name" }) {
+			t.Errorf("%s: %s is asked of everybody", where, s)
 		}
 		return nil
 	})
