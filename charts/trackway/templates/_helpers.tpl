@@ -31,12 +31,13 @@ labels:
 {{ (get .root.Values .name).database.existingSecret | default (printf "%s-%s-database" .root.Release.Name .name) }}
 {{- end }}
 
-{{- /* What the Secret of the bundled Redis holds, as JSON; see service.secrets. */}}
+{{- /* What the Secret made for the bundled Redis holds, as JSON, none if it is yours; see service.secrets. */}}
 {{- define "trackway.redisSecret" -}}
 {{- if not (hasKey .Values "madeRedisSecret") -}}
 {{- $data := dict -}}
 {{- $mode := .Values.global.generateSecrets -}}
-{{- if or (eq $mode "always") (and (eq $mode "auto") (lookup "v1" "Namespace" "" "default")) -}}
+{{- if .Values.global.redis.existingSecret -}}
+{{- else if or (eq $mode "always") (and (eq $mode "auto") (lookup "v1" "Namespace" "" "default")) -}}
 {{- $name := printf "%s-redis" .Release.Name -}}
 {{- $old := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
 {{- $password := get $old "password" | b64dec | default (randAlphaNum 32) -}}
