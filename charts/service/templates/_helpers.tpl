@@ -14,10 +14,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "service.labels" -}}
 {{ include "service.selector" . }}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/part-of: trackway
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: service-{{ .Chart.Version }}
+helm.sh/chart: service-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "service.image" -}}

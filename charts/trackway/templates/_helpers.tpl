@@ -7,7 +7,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{ include "trackway.selector" . }}
 app.kubernetes.io/part-of: trackway
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: trackway-{{ .root.Chart.Version }}
+helm.sh/chart: trackway-{{ .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- /* name, namespace and labels of something of this chart: dict "root" $ "name" "postgres". */}}
