@@ -31,6 +31,19 @@ labels:
 {{ (get .root.Values .name).database.existingSecret | default (printf "%s-%s-database" .root.Release.Name .name) }}
 {{- end }}
 
+{{- /* The passwords of the databases' owners, in base64, a line each. */}}
+{{- define "trackway.passwords" -}}
+{{- $all := list -}}
+{{- range $name := include "trackway.databases" . | fromJsonArray -}}
+{{- $secret := include "trackway.databaseSecret" (dict "root" $ "name" $name) -}}
+{{- $service := dict "Values" (get $.Values $name) "Chart" (dict "Name" $name) "Release" $.Release -}}
+{{- $made := get (include "service.secrets" $service | fromJson) $secret | default dict -}}
+{{- $yours := (lookup "v1" "Secret" $.Release.Namespace $secret).data | default dict -}}
+{{- $all = append $all (hasKey $made "password" | ternary (get $made "password" | b64enc) (get $yours "password")) -}}
+{{- end -}}
+{{ join "\n" $all }}
+{{- end }}
+
 {{- /* What the Secret made for the bundled Redis holds, as JSON, none if it is yours; see service.secrets. */}}
 {{- define "trackway.redisSecret" -}}
 {{- if not (hasKey .Values "madeRedisSecret") -}}
