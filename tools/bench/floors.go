@@ -24,50 +24,89 @@ import (
 //go:embed sql/*.sql
 var scripts embed.FS
 
-// floors measures, with the same Postgres and Redis and the same number of connections, what is below the system.
-func (r *runner) floors(ctx context.Context) (err error) {
-	fmt.Println("\nfloors")
+// floors are what is below the system, with the same Postgres and Redis, running beside it.
+type floors struct {
+	dir         string
+	system      *child
+	front, rows *child
+	make        map[string]func() (vegeta.Target, error)
+}
+
+// startFloors starts them.
+func startFloors(ctx context.Context, where endpoints, d *data, system *child) (f *floors, err error) {
 	dir, err := os.MkdirTemp("", "trackway-floors-")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	m := newMaker(r.data, r.where.URL, 1<<32)
+	f = &floors{dir: dir, system: system}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.stop())
+		}
+	}()
+	m := newMaker(d, where.URL, 1<<32)
 	answers := map[string]answer{}
 	for name, target := range map[string]func() (vegeta.Target, error){"one": m.oneTask, "fifty": m.fifty, "nested": m.nested} {
 		if answers[name], err = ask(ctx, target); err != nil {
-			return err
+			return f, err
 		}
 	}
 	tokens := make([]string, users)
 	for i := range tokens {
-		if tokens[i], err = r.data.token(int64(i + 1)); err != nil {
-			return err
+		if tokens[i], err = d.token(int64(i + 1)); err != nil {
+			return f, err
 		}
 	}
+	// Theirs is a database of its own, which is not emptied when the cache is made cold.
+	redisAt, err := url.Parse(where.Redis)
+	if err != nil {
+		return f, errors.New("the address of Redis is not a URL") // err holds the password
+	}
+	redisAt.Path = "/1"
+	redisURL := redisAt.String()
 	answersFile, tokensFile := filepath.Join(dir, "answers"), filepath.Join(dir, "tokens")
-	if err := errors.Join(writeFile(answersFile, answers), writeFile(tokensFile, tokens), store(ctx, r.where.Redis, answers)); err != nil {
-		return err
+	if err := errors.Join(writeFile(answersFile, answers), writeFile(tokensFile, tokens), store(ctx, redisURL, answers)); err != nil {
+		return f, err
+	}
+	var rowsAt hops
+	if f.rows, err = startChild(ctx, &rowsAt, "rows", "--redis", redisURL, "--users", where.Databases["users"],
+		"--projects", where.Databases["projects"], "--tasks", where.Databases["tasks"]); err != nil {
+		return f, err
 	}
 	var at string
-	var rowsAt hops
-	rows, err := startChild(ctx, &rowsAt, "rows", "--redis", r.where.Redis, "--users", r.where.Databases["users"],
-		"--projects", r.where.Databases["projects"], "--tasks", r.where.Databases["tasks"])
-	if err != nil {
-		return err
+	if f.front, err = startChild(ctx, &at, "floor", "--answers", answersFile, "--tokens", tokensFile, "--redis", redisURL,
+		"--rows", rowsAt.HTTP, "--rpc", rowsAt.RPC); err != nil {
+		return f, err
 	}
-	defer func() { err = errors.Join(err, rows.stop()) }()
-	front, err := startChild(ctx, &at, "floor", "--answers", answersFile, "--tokens", tokensFile, "--redis", r.where.Redis,
-		"--rows", rowsAt.HTTP, "--rpc", rowsAt.RPC)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, front.stop()) }()
-	over := []*child{front, rows, r.system} // which holds Postgres and Redis, and is idle otherwise
+	f.requests(newMaker(d, at, 1<<33))
+	return f, nil
+}
 
-	m = newMaker(r.data, at, 1<<33)
+func (f *floors) stop() error {
+	var all []error
+	for _, c := range []*child{f.front, f.rows} {
+		if c != nil {
+			all = append(all, c.stop())
+		}
+	}
+	return errors.Join(append(all, os.RemoveAll(f.dir))...)
+}
+
+// requests are what each floor is asked.
+func (f *floors) requests(m *maker) {
 	get := func(path string) func() (vegeta.Target, error) {
 		return func() (vegeta.Target, error) { return m.request(http.MethodGet, path, 1+m.r.Int64N(users), nil) }
+	}
+	task := func(path string) func() (vegeta.Target, error) {
+		return func() (vegeta.Target, error) {
+			id, _ := m.task()
+			return m.request(http.MethodGet, path+strconv.FormatInt(id, 10), 1, nil)
+		}
+	}
+	page := func(path string) func() (vegeta.Target, error) {
+		return func() (vegeta.Target, error) {
+			return m.request(http.MethodGet, fmt.Sprintf("%s%d/%d/%d", path, 1+m.r.Int64N(projects), 1+m.r.IntN(4), m.r.IntN(len(orders))), 1, nil)
+		}
 	}
 	create := func() (vegeta.Target, error) {
 		return m.request(http.MethodPost, fmt.Sprintf("/c/create/%d", 1+m.r.Int64N(projects)), 1,
@@ -77,55 +116,51 @@ func (r *runner) floors(ctx context.Context) (err error) {
 		id, _ := m.task()
 		return m.request(http.MethodPatch, fmt.Sprintf("/c/change/%d/%d", id, 1+m.r.IntN(4)), 1, nil)
 	}
-	for _, f := range []struct {
-		name string
-		make func() (vegeta.Target, error)
-	}{
-		{"(a) bytes: one task", get("/a/one")},
-		{"(a) bytes: fifty tasks", get("/a/fifty")},
-		{"(a) bytes: nested", get("/a/nested")},
-		{"(b) a GET: one task", get("/b/one")},
-		{"(b) a GET: fifty tasks", get("/b/fifty")},
-		{"(b) a GET: nested", get("/b/nested")},
-		{"(c) two hops: one task", func() (vegeta.Target, error) {
-			id, _ := m.task()
-			return m.request(http.MethodGet, "/c/task/"+strconv.FormatInt(id, 10), 1, nil)
-		}},
-		{"(c) two hops: fifty tasks", func() (vegeta.Target, error) {
-			return m.request(http.MethodGet, fmt.Sprintf("/c/page/%d/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4), m.r.IntN(len(orders))), 1, nil)
-		}},
-		{"(f) pieces: one task", func() (vegeta.Target, error) {
-			id, _ := m.task()
-			return m.request(http.MethodGet, "/f/task/"+strconv.FormatInt(id, 10), 1, nil)
-		}},
-		{"(f) pieces: fifty tasks", func() (vegeta.Target, error) {
-			return m.request(http.MethodGet, fmt.Sprintf("/f/page/%d/%d/%d", 1+m.r.Int64N(projects), 1+m.r.IntN(4), m.r.IntN(len(orders))), 1, nil)
-		}},
-		{"(c) two hops: page 1,000", func() (vegeta.Target, error) {
+	f.make = map[string]func() (vegeta.Target, error){
+		"(a) bytes: one task":       get("/a/one"),
+		"(a) bytes: fifty tasks":    get("/a/fifty"),
+		"(a) bytes: nested":         get("/a/nested"),
+		"(b) a GET: one task":       get("/b/one"),
+		"(b) a GET: fifty tasks":    get("/b/fifty"),
+		"(b) a GET: nested":         get("/b/nested"),
+		"(c) two hops: one task":    task("/c/task/"),
+		"(c) two hops: fifty tasks": page("/c/page/"),
+		"(f) pieces: one task":      task("/f/task/"),
+		"(f) pieces: fifty tasks":   page("/f/page/"),
+		"(c) two hops: create":      create,
+		"(c) two hops: change":      change,
+		"(b, c) mix without a miss": func() (vegeta.Target, error) { return m.mixOf(create, change, get("/b/fifty"), get("/b/one")) },
+		"(c) two hops: page 1,000": func() (vegeta.Target, error) {
 			return m.request(http.MethodGet, fmt.Sprintf("/c/deep/%d", pageSize*(deepPages-m.r.IntN(deepKept))), 1, nil)
-		}},
-		{"(c) two hops: create", create},
-		{"(c) two hops: change", change},
-		{"(b, c) mix without a miss", func() (vegeta.Target, error) { return m.mixOf(create, change, get("/b/fifty"), get("/b/one")) }},
-		{"(c) two hops: nested", func() (vegeta.Target, error) {
+		},
+		"(c) two hops: nested": func() (vegeta.Target, error) {
 			return m.request(http.MethodPost, fmt.Sprintf("/c/nested/%d", 1+m.r.Int64N(users)), 1, nil)
-		}},
-		{"(e) engine: nested", func() (vegeta.Target, error) {
+		},
+		"(e) engine: nested": func() (vegeta.Target, error) {
 			return m.request(http.MethodPost, "/e", 1, map[string]any{
 				"query": nestedQuery, "variables": map[string]int{"projects": projectsEach, "tasks": 10, "comments": 3},
 			})
-		}},
-	} {
-		for _, c := range r.Connections {
-			res, err := closedLoop(ctx, over, r.Duration, c, endless(m, func(*maker) (vegeta.Target, error) { return f.make() }))
-			if err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
-			}
-			res.mode, res.name, res.allocations, res.hits = "floor", f.name, -1, -1
-			r.out.add(res)
-		}
+		},
 	}
-	return r.pgbench(ctx, dir)
+}
+
+// beside are those of the names that run: all, or none.
+func (f *floors) beside(names []string) []string {
+	if f == nil {
+		return nil
+	}
+	return names
+}
+
+func (f *floors) targets(name string) vegeta.Targeter {
+	return endless(f.make[name])
+}
+
+// tally counts the floors' own processes, Postgres and Redis, and not what the idle services do beside them.
+func (f *floors) tally(connections int) *tally {
+	t := newTally(connections, f.front, f.rows, f.system)
+	t.only = func(program string) bool { return !slices.Contains(services, program) }
+	return t
 }
 
 func writeFile(name string, v any) error {
@@ -174,7 +209,7 @@ func store(ctx context.Context, url string, answers map[string]answer) error {
 // pgbenchCounts finds what pgbench says of its run.
 var pgbenchCounts = regexp.MustCompile(`number of transactions actually processed: (\d+)`)
 
-// pgbench runs the statements alone, prepared, in floor (d). What pgbench itself takes is not counted.
+// pgbench runs the statements alone, prepared, in floor (d), after all else. What pgbench itself takes is not counted.
 func (r *runner) pgbench(ctx context.Context, dir string) error {
 	program, err := findPgbench()
 	if err != nil {
@@ -230,7 +265,7 @@ func (r *runner) pgbench(ctx context.Context, dir string) error {
 			r.out.add(line{
 				mode: "floor", name: "(d) SQL: " + f.Name()[:len(f.Name())-len(".sql")], connections: c, requests: n,
 				rate: float64(n) / r.Duration.Seconds(), cpu: cost.total().Seconds() * 1000 / float64(n), each: cost.each(n),
-				allocations: -1, hits: -1,
+				allocations: -1,
 			})
 		}
 	}

@@ -101,6 +101,12 @@ func (m *measure) mode(ctx context.Context, dir, mode string, out *table) (err e
 	}
 	fmt.Println()
 	r := runner{measure: m, where: where, data: d, system: system, mode: mode, out: out}
+	if m.Floors && mode == m.Modes[0] {
+		if r.floors, err = startFloors(ctx, where, d, system); err != nil {
+			return fmt.Errorf("floors: %w", err)
+		}
+		defer func() { err = errors.Join(err, r.floors.stop()) }()
+	}
 	for _, s := range scenarios() {
 		if !strings.Contains(s.name, m.Only) {
 			continue
@@ -110,8 +116,8 @@ func (m *measure) mode(ctx context.Context, dir, mode string, out *table) (err e
 		}
 	}
 	r.memory()
-	if m.Floors && mode == m.Modes[0] {
-		return r.floors(ctx)
+	if r.floors != nil {
+		return r.pgbench(ctx, r.floors.dir)
 	}
 	return nil
 }

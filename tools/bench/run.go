@@ -24,6 +24,7 @@ type runner struct {
 	data   *data
 	system *child
 	mode   string
+	floors *floors
 	out    *table
 	stream uint64 // of random numbers: no run repeats what another has sent, but for the warm ones
 }
@@ -60,10 +61,10 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 		if err := r.forget(ctx, c); err != nil {
 			return err
 		}
-		if err := r.attack(ctx, s.name, "miss", c, time.Minute, once(targets)); err != nil {
+		if err := r.attack(ctx, s.name, "miss", c, time.Minute, once(targets), s.beneath...); err != nil {
 			return err
 		}
-		if err := r.attack(ctx, s.name, "warm", c, r.Duration, again(targets)); err != nil {
+		if err := r.attack(ctx, s.name, "warm", c, r.Duration, again(targets), s.beneathHit...); err != nil {
 			return err
 		}
 	}
@@ -74,12 +75,12 @@ func (r *runner) scenario(ctx context.Context, s scenario) error {
 // are in so short a time.
 func (r *runner) endless(ctx context.Context, s scenario, connections int, m *maker) error {
 	if s.reads == nil {
-		return r.attack(ctx, s.name, "", connections, r.Duration, endless(m, s.make))
+		return r.attack(ctx, s.name, "", connections, r.Duration, endless(func() (vegeta.Target, error) { return s.make(m) }), s.beneath...)
 	}
 	if err := flush(ctx, r.where.Redis); err != nil {
 		return err
 	}
-	if err := r.attack(ctx, s.name, "cold", connections, r.Duration, endless(m, s.make)); err != nil {
+	if err := r.attack(ctx, s.name, "cold", connections, r.Duration, endless(func() (vegeta.Target, error) { return s.make(m) })); err != nil {
 		return err
 	}
 	targets := make([]vegeta.Target, warming)
@@ -89,10 +90,10 @@ func (r *runner) endless(ctx context.Context, s scenario, connections int, m *ma
 			return err
 		}
 	}
-	if _, err := closedLoop(ctx, []*child{r.system}, 5*time.Minute, connections, once(targets)); err != nil {
+	if err := r.send(ctx, connections, targets); err != nil {
 		return err
 	}
-	return r.attack(ctx, s.name, "warm", connections, r.Duration, endless(m, s.make))
+	return r.attack(ctx, s.name, "warm", connections, r.Duration, endless(func() (vegeta.Target, error) { return s.make(m) }), s.beneath...)
 }
 
 // forget makes the cache cold, and has each user ask for something else then: what a miss costs is not what it costs to learn
@@ -112,7 +113,14 @@ func (r *runner) forget(ctx context.Context, connections int) error {
 			return err
 		}
 	}
-	_, err := closedLoop(ctx, []*child{r.system}, time.Minute, connections, once(targets))
+	return r.send(ctx, connections, targets)
+}
+
+// send sends each target once, and measures nothing.
+func (r *runner) send(ctx context.Context, connections int, targets []vegeta.Target) error {
+	t := newTally(connections, r.system)
+	defer t.close()
+	_, err := t.run(ctx, sendTimeout, once(targets))
 	return err
 }
 
@@ -123,7 +131,7 @@ func flush(ctx context.Context, url string) error {
 		return err
 	}
 	c := redis.NewClient(o)
-	return errors.Join(c.FlushAll(ctx).Err(), c.Close())
+	return errors.Join(c.FlushDB(ctx).Err(), c.Close())
 }
 
 // once gives each target once.
@@ -149,59 +157,117 @@ func again(targets []vegeta.Target) vegeta.Targeter {
 }
 
 // endless makes new requests, without end.
-func endless(m *maker, request func(m *maker) (vegeta.Target, error)) vegeta.Targeter {
+func endless(request func() (vegeta.Target, error)) vegeta.Targeter {
 	var mu sync.Mutex
 	return func(t *vegeta.Target) (err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		*t, err = request(m)
+		*t, err = request()
 		return err
 	}
 }
 
 // attack sends the targets over so many connections, each as soon as its last answer is there, until there are no more
-// or the time is over, and adds what that took to the table.
-func (r *runner) attack(ctx context.Context, name, state string, connections int, most time.Duration, targets vegeta.Targeter,
+// or the time is over, and adds what that took to the table, and what its floors took. They have their turns between: the speed
+// of a machine changes, and what is compared must have the same.
+func (r *runner) attack(ctx context.Context, name, state string, connections int, most time.Duration, targets vegeta.Targeter, beside ...string,
 ) error {
-	var allocated, now int64
-	if err := r.system.stats(&allocated); err != nil {
-		return err
+	var ours line
+	us := newTally(connections, r.system)
+	defer us.close()
+	beside = r.floors.beside(beside)
+	floors := make([]*tally, len(beside))
+	turn := most
+	for i := range beside {
+		floors[i] = r.floors.tally(connections)
+		defer floors[i].close()
+		turn = slice
 	}
-	hits, err := cacheHits(ctx, r.where.Redis)
-	if err != nil {
-		return err
+	for left := most; left > 0; left -= turn {
+		done, err := r.turn(ctx, us, &ours, min(turn, left), targets)
+		if err != nil {
+			return err
+		}
+		for i, f := range beside {
+			if _, err := floors[i].run(ctx, min(turn, left), r.floors.targets(f)); err != nil {
+				return fmt.Errorf("%s: %w", f, err)
+			}
+		}
+		if done {
+			break
+		}
 	}
-	res, err := closedLoop(ctx, []*child{r.system}, most, connections, targets)
-	if err != nil {
-		return err
+	us.into(&ours)
+	ours.mode, ours.name, ours.state = r.mode, name, state
+	ours.allocations /= float64(ours.requests)
+	for i, f := range beside {
+		l := line{mode: "floor", name: f, allocations: -1}
+		floors[i].into(&l)
+		ours.floors = append(ours.floors, l)
 	}
-	if err := r.system.stats(&now); err != nil {
-		return err
-	}
-	later, err := cacheHits(ctx, r.where.Redis)
-	if err != nil {
-		return err
-	}
-	res.mode, res.name, res.state = r.mode, name, state
-	res.allocations = float64(now-allocated) / float64(res.requests)
-	res.hits = later.ratio(hits)
-	r.out.add(res)
+	r.out.add(ours)
 	return nil
 }
 
-// closedLoop measures the processes and all below them while the targets are sent.
-func closedLoop(ctx context.Context, of []*child, most time.Duration, connections int, targets vegeta.Targeter) (line, error) {
-	// Its connections end with it: those of all earlier runs would be in the memory of the edge.
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: transport}), vegeta.Workers(uint64(connections)), vegeta.MaxWorkers(uint64(connections)),
-		vegeta.Connections(connections), vegeta.KeepAlive(true), vegeta.HTTP2(false), vegeta.Timeout(time.Minute))
-	before, err := usedBy(of)
+// turn is a part of our run.
+func (r *runner) turn(ctx context.Context, t *tally, l *line, most time.Duration, targets vegeta.Targeter) (done bool, err error) {
+	var first, second, last int64 // the second shows what it takes to look
+	if err := errors.Join(r.system.stats(&first), r.system.stats(&second)); err != nil {
+		return false, err
+	}
+	before, err := cacheHits(ctx, r.where.Redis)
 	if err != nil {
-		return line{}, err
+		return false, err
+	}
+	if done, err = t.run(ctx, most, targets); err != nil {
+		return false, err
+	}
+	if err := r.system.stats(&last); err != nil {
+		return false, err
+	}
+	after, err := cacheHits(ctx, r.where.Redis)
+	l.allocations += float64(last - second - (second - first))
+	l.keys = l.keys.plus(after.since(before))
+	return done, err
+}
+
+const (
+	// slice is how long each has its turn.
+	slice = time.Second
+	// sendTimeout bounds what is sent without being measured, and requestTimeout each request.
+	sendTimeout    = 5 * time.Minute
+	requestTimeout = time.Minute
+)
+
+// tally is what the turns of one run took together.
+type tally struct {
+	of          []*child
+	only        func(program string) bool // whose CPU time counts
+	connections int
+	client      *http.Client
+	metrics     vegeta.Metrics
+	took        time.Duration
+	cost        usage
+}
+
+func newTally(connections int, of ...*child) *tally {
+	return &tally{
+		of: of, only: func(string) bool { return true }, connections: connections, cost: usage{},
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}, Timeout: requestTimeout},
+	}
+}
+
+// close ends its connections: those of all earlier runs would be in the memory of the edge.
+func (t *tally) close() { t.client.CloseIdleConnections() }
+
+// run sends the targets for so long at most, and tells whether there are no more.
+func (t *tally) run(ctx context.Context, most time.Duration, targets vegeta.Targeter) (done bool, err error) {
+	attacker := vegeta.NewAttacker(vegeta.Client(t.client), vegeta.Workers(uint64(t.connections)), vegeta.MaxWorkers(uint64(t.connections)))
+	before, err := usedBy(t.of)
+	if err != nil {
+		return false, err
 	}
 	began := time.Now()
-	var m vegeta.Metrics
 	end := time.AfterFunc(most, func() { attacker.Stop() })
 	defer end.Stop()
 	for res := range attacker.Attack(targets, vegeta.ConstantPacer{}, 0, "") {
@@ -209,22 +275,28 @@ func closedLoop(ctx context.Context, of []*child, most time.Duration, connection
 			attacker.Stop()
 		}
 		if res.Error == vegeta.ErrNoTargets.Error() {
-			continue // how it says that it has sent all
+			done = true // how it says that it has sent all
+			continue
 		}
-		m.Add(res)
+		t.metrics.Add(res)
 	}
-	took := time.Since(began)
-	m.Close()
-	after, err := usedBy(of)
-	if err := errors.Join(err, ctx.Err(), failures(&m)); err != nil {
-		return line{}, err
+	t.took += time.Since(began)
+	after, err := usedBy(t.of)
+	for name, d := range after.since(before) {
+		if t.only(name) {
+			t.cost[name] += d
+		}
 	}
-	cost := after.since(before)
-	n := int(m.Requests)
-	return line{
-		connections: connections, requests: n, rate: float64(n) / took.Seconds(), p50: m.Latencies.P50, p99: m.Latencies.P99,
-		cpu: cost.total().Seconds() * 1000 / float64(n), each: cost.each(n), bytes: int(m.BytesIn.Mean),
-	}, nil
+	t.metrics.Close()
+	return done, errors.Join(err, ctx.Err(), failures(&t.metrics))
+}
+
+// into writes what was found.
+func (t *tally) into(l *line) {
+	n := int(t.metrics.Requests)
+	l.connections, l.requests, l.bytes = t.connections, n, int(t.metrics.BytesIn.Mean)
+	l.rate, l.p50, l.p99 = float64(n)/t.took.Seconds(), t.metrics.Latencies.P50, t.metrics.Latencies.P99
+	l.cpu, l.each = t.cost.total().Seconds()*1000/float64(n), t.cost.each(n)
 }
 
 func usedBy(children []*child) (usage, error) {
@@ -255,6 +327,22 @@ func failures(m *vegeta.Metrics) error {
 // lookups is what Redis says of its keys: those that were there and those that were not.
 type lookups struct{ hits, misses int64 }
 
+func (l lookups) plus(more lookups) lookups {
+	return lookups{l.hits + more.hits, l.misses + more.misses}
+}
+
+func (l lookups) since(before lookups) lookups {
+	return lookups{l.hits - before.hits, l.misses - before.misses}
+}
+
+// ratio is the share of the keys asked for that were there, or below 0 if none was asked for.
+func (l lookups) ratio() float64 {
+	if l.hits+l.misses == 0 {
+		return -1
+	}
+	return float64(l.hits) / float64(l.hits+l.misses)
+}
+
 func cacheHits(ctx context.Context, url string) (lookups, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
@@ -276,15 +364,6 @@ func cacheHits(ctx context.Context, url string) (lookups, error) {
 		}
 	}
 	return l, nil
-}
-
-// ratio is the share of the keys asked for since then that were there, or below 0 if none was asked for.
-func (l lookups) ratio(before lookups) float64 {
-	hits, misses := l.hits-before.hits, l.misses-before.misses
-	if hits+misses == 0 {
-		return -1
-	}
-	return float64(hits) / float64(hits+misses)
 }
 
 // memory notes what the processes hold after all that was asked of them.
@@ -312,7 +391,7 @@ func (r *runner) held() (string, error) {
 			return "", err
 		}
 		by[p.name] = by[p.name].plus(m)
-		if slices.Contains([]string{"users", "projects", "tasks", "edge"}, p.name) {
+		if slices.Contains(services, p.name) {
 			four = four.plus(m)
 		}
 	}

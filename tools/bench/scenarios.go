@@ -24,6 +24,8 @@ type scenario struct {
 	make     func(m *maker) (vegeta.Target, error)
 	// reads are those of the requests without end that read: they are sent cold, and then warm.
 	reads func(m *maker) (vegeta.Target, error)
+	// beneath are the floors of a miss or a write, and beneathHit those of a hit. The first of them is what the goals are set by.
+	beneath, beneathHit []string
 	// ready prepares what the requests need.
 	ready func(m *maker, ctx context.Context) error
 }
@@ -54,14 +56,29 @@ var orders = [...]struct{ name, sql string }{
 
 func scenarios() []scenario {
 	return []scenario{
-		{name: "one task", distinct: 10000, make: (*maker).oneTask},
-		{name: "fifty tasks of a project", distinct: 4000, make: (*maker).fifty},
-		{name: "page 1,000 by cursor", distinct: deepKept, make: (*maker).deep, ready: (*maker).walk},
-		{name: "nested GraphQL query", distinct: 500, make: (*maker).nested},
-		{name: "create a task", make: (*maker).create},
-		{name: "create a task, with a key", make: (*maker).createKeyed},
-		{name: "change a task's status", make: (*maker).change},
-		{name: "mix, 80 % reads", make: (*maker).mix, reads: (*maker).mixRead},
+		{
+			name: "one task", distinct: 10000, make: (*maker).oneTask,
+			beneath:    []string{"(c) two hops: one task", "(f) pieces: one task"},
+			beneathHit: []string{"(b) a GET: one task", "(a) bytes: one task"},
+		},
+		{
+			name: "fifty tasks of a project", distinct: 4000, make: (*maker).fifty,
+			beneath:    []string{"(c) two hops: fifty tasks", "(f) pieces: fifty tasks"},
+			beneathHit: []string{"(b) a GET: fifty tasks", "(a) bytes: fifty tasks"},
+		},
+		{
+			name: "page 1,000 by cursor", distinct: deepKept, make: (*maker).deep, ready: (*maker).walk,
+			beneath: []string{"(c) two hops: page 1,000"},
+		},
+		{
+			name: "nested GraphQL query", distinct: 500, make: (*maker).nested,
+			beneath:    []string{"(c) two hops: nested", "(e) engine: nested"},
+			beneathHit: []string{"(b) a GET: nested", "(a) bytes: nested"},
+		},
+		{name: "create a task", make: (*maker).create, beneath: []string{"(c) two hops: create"}},
+		{name: "create a task, with a key", make: (*maker).createKeyed, beneath: []string{"(c) two hops: create"}},
+		{name: "change a task's status", make: (*maker).change, beneath: []string{"(c) two hops: change"}},
+		{name: "mix, 80 % reads", make: (*maker).mix, reads: (*maker).mixRead, beneath: []string{"(b, c) mix without a miss"}},
 	}
 }
 

@@ -15,6 +15,11 @@ import (
 	"github.com/trackway/trackway/tools/system"
 )
 
+// services are the programs of the system.
+//
+//nolint:gochecknoglobals // a list, which nothing writes to
+var services = []string{"users", "projects", "tasks", "edge"}
+
 // serve starts Trackway as `make run` does, without demo data, and stops it when the parent wants no more of it.
 type serve struct {
 	Dir  string   `required:""`
@@ -73,7 +78,7 @@ func (s *serve) allocations(ctx context.Context, running *system.System) (int64,
 		return int64(sample[0].Value.Uint64()), nil
 	}
 	var all int64
-	for _, name := range []string{"users", "projects", "tasks", "edge"} {
+	for _, name := range services {
 		n, err := mallocs(ctx, "http://"+running.Admin(name)+"/debug/pprof/allocs?debug=1")
 		if err != nil {
 			return 0, fmt.Errorf("allocations of %s: %w", name, err)
