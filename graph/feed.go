@@ -202,7 +202,18 @@ func (f *feed) run(ctx context.Context, ear *events.Listener, missed bool, emit 
 				return err
 			}
 		case <-ear.Ready():
-			news, missed = ear.Take()
+			var since map[string]events.Position
+			news, since, missed = ear.Take()
+			f.move(since)
+		}
+	}
+}
+
+// move brings the feed's place to where all has been told. Its own last event may be swept away long before the next.
+func (f *feed) move(to map[string]events.Position) {
+	for service, at := range f.at {
+		if at.Before(to[service]) {
+			f.at[service] = to[service]
 		}
 	}
 }

@@ -18,10 +18,13 @@ import (
 	"github.com/coder/websocket"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/events"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -450,6 +453,45 @@ func TestWhoWasCutOffMissesNothing(t *testing.T) {
 	s.subscribe("end", "{ viewer { id } }")
 	if f := s.next(); f.ID != "end" {
 		t.Errorf("got %s %s, want no more events", f.Type, f.Payload)
+	}
+}
+
+// What is told of other projects shows that nothing of this one was missed, when its own last event is not kept any more.
+func TestAQuietSubscriptionOutlivesItsLastEvent(t *testing.T) {
+	t.Parallel()
+	d := openGate(t, nil)
+	owner := d.person()
+	quiet, busy := d.project(owner), d.project(owner)
+	s, other := d.sign(0, owner), d.sign(0, owner)
+	s.subscribe("1", follow(quiet, ""))
+	other.subscribe("1", follow(busy, ""))
+	d.begun(s, owner, quiet, "last")
+	d.begun(other, owner, busy, "first")
+	d.task(owner, busy, "second") // and when it has come, the first has been passed on to all
+	other.event()
+
+	conn, err := pgx.Connect(t.Context(), d.system.Database("tasks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	_, err = conn.Exec(t.Context(), `WITH gone AS (DELETE FROM events WHERE project_id = $1 RETURNING xid, id)
+		INSERT INTO event_positions (consumer, xid, id) SELECT 'swept', xid, id + 1 FROM gone ORDER BY xid DESC, id DESC LIMIT 1`, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := redis.ParseURL(d.system.RedisURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	if err := client.Set(t.Context(), events.Stream("tasks"), "no stream", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	d.task(owner, quiet, "by the table")
+	if got := s.event().Data.TaskChanged.Task.Title; got != "by the table" {
+		t.Errorf("got %q, want the task that only the table tells of", got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -30,11 +31,12 @@ type Hub struct {
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}
+	told      map[string]Position // the last event of each service that was passed on; never changed, but replaced
 }
 
 // NewHub makes a hub for the events of the services.
 func NewHub(client redis.UniversalClient, log *slog.Logger, services ...string) *Hub {
-	return &Hub{client: client, services: services, log: log, listeners: make(map[*Listener]struct{})}
+	return &Hub{client: client, services: services, log: log, listeners: make(map[*Listener]struct{}), told: map[string]Position{}}
 }
 
 // News is an event of a service.
@@ -52,6 +54,7 @@ type Listener struct {
 	mu     sync.Mutex
 	queue  []News
 	missed bool
+	since  map[string]Position // what the hub had told when the first of it came
 	ready  chan struct{}
 }
 
@@ -75,17 +78,19 @@ func (l *Listener) Close() {
 func (l *Listener) Ready() <-chan struct{} { return l.ready }
 
 // Take gives what has come. If something was missed, it has to be read from the services' tables first: everything from
-// where the listener stands. What is given then may be among it.
-func (l *Listener) Take() (news []News, missed bool) {
+// where the listener stands. What is given then may be among it. Up to since, by services, all that it wants had been
+// taken before: a listener to whom nothing is told for long need not stand at an event that has been swept away.
+func (l *Listener) Take() (news []News, since map[string]Position, missed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	news, missed = l.queue, l.missed
-	l.queue, l.missed = nil, false
-	return news, missed
+	news, since, missed = l.queue, l.since, l.missed
+	l.queue, l.since, l.missed = nil, nil, false
+	return news, since, missed
 }
 
 func (l *Listener) put(n News) {
 	l.mu.Lock()
+	l.begin()
 	if len(l.queue) == maxQueue {
 		l.queue, l.missed = nil, true
 	} else {
@@ -97,9 +102,17 @@ func (l *Listener) put(n News) {
 
 func (l *Listener) miss() {
 	l.mu.Lock()
+	l.begin()
 	l.queue, l.missed = nil, true
 	l.mu.Unlock()
 	l.signal()
+}
+
+// begin notes where the hub stands, if there is nothing to take yet.
+func (l *Listener) begin() {
+	if l.since == nil {
+		l.since = l.hub.told
+	}
 }
 
 func (l *Listener) signal() {
@@ -116,6 +129,14 @@ func (h *Hub) each(f func(*Listener)) {
 	for l := range h.listeners {
 		f(l)
 	}
+}
+
+// passed notes that an event was passed on to all listeners.
+func (h *Hub) passed(service string, at Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = maps.Clone(h.told)
+	h.told[service] = at
 }
 
 // Run reads until ctx ends.
@@ -198,6 +219,7 @@ func (h *Hub) read(ctx context.Context, service string, at Position) (_ Position
 					l.put(news)
 				}
 			})
+			h.passed(service, at)
 		}
 	}
 	return at, true, nil

@@ -113,7 +113,7 @@ func (r *reader) run(hub *events.Hub) func(context.Context) {
 			case <-l.Ready():
 			}
 			var news []events.News
-			if news, missed = l.Take(); missed {
+			if news, _, missed = l.Take(); missed {
 				continue // they are in the table, too
 			}
 			for _, n := range news {
@@ -220,7 +220,7 @@ func TestAnEventIsWholeOnBothWays(t *testing.T) {
 	w.run(w.relay(events.Publisher(w.redis, "things")).Run)
 	w.append(5)
 	var news []events.News
-	w.await("the event", func() bool { news, _ = l.Take(); return len(news) == 1 })
+	w.await("the event", func() bool { news, _, _ = l.Take(); return len(news) == 1 })
 	list, err := events.List(t.Context(), w.db, events.Position{}, events.Filter{Projects: []int64{7}, Audience: 8}, 10)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("got %d events, %v, want 1", len(list), err)
