@@ -101,7 +101,8 @@ type listener struct {
 
 	guard *guard
 	conn  *websocket.Conn
-	came  chan string // messages that are no pings, and at last how it was closed
+	came  chan string   // messages that are no pings, and at last how it was closed
+	turn  chan struct{} // whoever has it may keep the client from reading on
 }
 
 // listens opens a socket with a token, and subscribes.
@@ -132,7 +133,7 @@ func listens(t *testing.T, token string, changes ...func(*graph.Config)) *listen
 	if res.Body != nil {
 		_ = res.Body.Close()
 	}
-	l := &listener{T: t, guard: g, conn: conn, came: make(chan string, 100)}
+	l := &listener{T: t, guard: g, conn: conn, came: make(chan string, 100), turn: make(chan struct{}, 1)}
 	running.Go(l.read)
 	t.Cleanup(func() {
 		cancel()
@@ -154,6 +155,8 @@ func subscribe(id string) string {
 
 func (l *listener) read() {
 	for {
+		l.turn <- struct{}{}
+		<-l.turn
 		_, text, err := l.conn.Read(context.Background())
 		if err != nil {
 			l.came <- fmt.Sprint("closed with ", int(websocket.CloseStatus(err)))
@@ -267,6 +270,20 @@ func TestATokenIsRenewedInsideASocket(t *testing.T) {
 			l.renew("1 for 10m")
 			l.expect(until(time.Now(), 10*time.Minute))
 			l.after(2 * time.Minute)
+		},
+		"not at all, by who does not read": func(l *listener) {
+			l.send(`{"id": "1", "type": "complete"}`)
+			l.after(57 * time.Second)
+			l.turn <- struct{}{}
+			l.send(`{"id": "2", "type": "subscribe", "payload": {"query": "{ __typename }"}}`)
+			synctest.Wait()
+			if got := <-l.came; !strings.Contains(got, `"type":"next"`) { // for which it waited already
+				l.Fatalf("got %s, want an answer", got)
+			}
+			pass(5 * time.Second)
+			<-l.turn
+			l.expect(`{"id":"2","type":"complete"}`) // which was on its way
+			l.expect("closed with 4403")
 		},
 		"by another user":     func(l *listener) { l.renew("2 for 10m"); l.expect("closed with 4403") },
 		"by what is no token": func(l *listener) { l.renew("x"); l.expect("closed with 4403") },

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -73,9 +74,9 @@ type socket struct {
 	ctx    context.Context //nolint:containedctx // the connection's life
 	cancel context.CancelCauseFunc
 
-	mu         sync.Mutex
+	mu         sync.Mutex // held while something is sent of an operation, and so as long as the client takes to read it
 	operations map[string]context.CancelFunc
-	caller     *auth.Caller // once acknowledged; another one when the token is renewed
+	caller     atomic.Pointer[auth.Caller] // once acknowledged; another one when the token is renewed
 	running    sync.WaitGroup
 	// slots are taken by the operations that run, and by those that the client has ended and that are not wound up yet.
 	slots chan struct{}
@@ -107,10 +108,11 @@ func (s *server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	// The request's own context ends when the handler has taken over the connection.
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	var fromHeader *auth.Caller
 	if auth.CallerFrom(r.Context()).Token != "" {
-		c.caller = auth.CallerFrom(r.Context())
+		fromHeader = auth.CallerFrom(r.Context())
 	}
-	c.serve()
+	c.serve(fromHeader)
 }
 
 // upgradable refuses a handshake for another protocol, or from a page of another origin: browsers let any page open a
@@ -135,11 +137,9 @@ func (s *server) ours(origin, host string) bool {
 		slices.Contains(s.cfg.Origins, "*")
 }
 
-func (c *socket) serve() {
-	acknowledged := c.caller
-	c.caller = nil
+func (c *socket) serve(fromHeader *auth.Caller) {
 	c.running.Go(func() { c.watch() })
-	err := c.read(acknowledged)
+	err := c.read(fromHeader)
 	c.cancel(err)
 	if why, ok := errors.AsType[*closing](context.Cause(c.ctx)); ok {
 		_ = c.conn.Close(why.code, why.reason) // a client that has gone need not be told
@@ -224,9 +224,7 @@ func (c *socket) init(payload jsontext.Value, caller *auth.Caller) error {
 		return closeWith(websocket.StatusTryAgainLater, errs.From(err).Detail)
 	}
 	context.AfterFunc(c.ctx, leave)
-	c.mu.Lock()
-	c.caller = caller
-	c.mu.Unlock()
+	c.caller.Store(caller)
 	c.inits <- struct{}{}
 	return c.send(message{Type: "connection_ack"})
 }
@@ -299,9 +297,7 @@ func (c *socket) pong(payload jsontext.Value) error {
 	if caller.UserID != before.UserID {
 		return closeWith(closeForbidden, "Forbidden")
 	}
-	c.mu.Lock()
-	c.caller = caller
-	c.mu.Unlock()
+	c.caller.Store(caller)
 	until := struct {
 		ExpiresAt *time.Time `json:"expiresAt"` //nolint:tagliatelle // as GraphQL spells names
 	}{}
@@ -316,11 +312,7 @@ func (c *socket) pong(payload jsontext.Value) error {
 }
 
 // known is who is there, with the token that holds; nil before connection_init.
-func (c *socket) known() *auth.Caller {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.caller
-}
+func (c *socket) known() *auth.Caller { return c.caller.Load() }
 
 // watch closes the socket when its time has come: nobody says who they are, the token does not hold any more, the client
 // does not answer, or this replica stops.
