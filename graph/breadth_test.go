@@ -2,10 +2,13 @@ package graph_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +57,60 @@ func TestQueriesHaveOneAnswerHoweverTheyRun(t *testing.T) {
 			t.Fatalf("seed %d: %s\nis no query worth asking: %s", seed, query, want)
 		}
 	}
+}
+
+// Objects of several types stand in one list, and what is selected of each may have the same names: of other fields, with
+// other arguments. Whatever stands beside it, a node is what it is when it is asked for alone.
+func TestANodeIsTheSameWhateverStandsBesideIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := []string{"Task:112", "Comment:113001", "Project:1", "Comment:205001", "User:4"} // 113 is the parent of 112
+	for seed := range uint64(16) {
+		q := &querist{Rand: rand.New(rand.NewPCG(seed, 1))}
+		var selected strings.Builder
+		for _, typ := range []string{"Task", "Comment", "Project", "User"} {
+			fmt.Fprintf(&selected, "... on %s %s ", typ, q.ambiguous(typ, 2))
+		}
+		q.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+		var quoted []string
+		for _, id := range ids {
+			quoted = append(quoted, fmt.Sprintf("%q", base64.RawURLEncoding.EncodeToString([]byte(id))))
+		}
+		query := fmt.Sprintf("{ nodes(ids: [%s]) { %s} }", strings.Join(quoted, ", "), &selected)
+		together := w.ask(t, query, nil)
+		if len(together.Errors) > 0 {
+			t.Fatalf("seed %d: %s\ngot %s, want no errors", seed, query, together.Text)
+		}
+		for i, id := range quoted {
+			alone := w.ask(t, fmt.Sprintf("{ node(id: %s) { %s} }", id, &selected), nil)
+			if got, want := together.at(fmt.Sprint("nodes.", i)), alone.at("node"); !reflect.DeepEqual(got, want) {
+				t.Fatalf("seed %d: %s\ngot  %v\nwant %v, as alone", seed, query, got, want)
+			}
+		}
+	}
+}
+
+// ambiguous selects fields of the type by names that other types give to other fields.
+func (q *querist) ambiguous(typ string, depth int) string {
+	names := map[string]map[string][]string{
+		"Task":    {"task": {"parent"}, "user": {"assignee", "creator"}, "project": {"project"}, "tasks": {"subtasks"}, "comments": {"comments"}},
+		"Comment": {"task": {"task"}, "user": {"author"}},
+		"Project": {"user": {"owner"}, "tasks": {"tasks"}},
+	}[typ]
+	parts := []string{"id"}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if depth == 0 || q.IntN(3) == 0 {
+			continue
+		}
+		f := graph.TypeOf(typ).Fields.ForName(names[name][q.IntN(len(names[name]))])
+		if inner := f.Type.Name(); strings.HasSuffix(inner, "Connection") {
+			inner = strings.TrimSuffix(inner, "Connection")
+			parts = append(parts, fmt.Sprintf("%s: %s(first: %d) { nodes %s }", name, f.Name, 1+q.IntN(3), q.ambiguous(inner, depth-1)))
+		} else {
+			parts = append(parts, fmt.Sprintf("%s: %s %s", name, f.Name, q.ambiguous(inner, depth-1)))
+		}
+	}
+	return "{ " + strings.Join(parts, " ") + " }"
 }
 
 // sorted is an answer with its errors in one order: they come as the services answer.

@@ -11,10 +11,11 @@ import (
 	"github.com/trackway/trackway/graph/relay"
 )
 
-// Every object of an answer stands at a place: the path of the field that loaded it, without list indices. All objects
-// of one place are loaded by one call, so when a resolver first asks for something of one of them, it is asked for all
-// of them at once, and the other resolvers find it there. No timer collects keys, as in other loaders: nested
-// queries cost one call a place, whatever the machine is doing, and a lone object waits for nobody.
+// Every object of an answer stands at a place: the path of the field that loaded it, without list indices, but with the
+// types that the fields are of, since a name can stand for other fields of objects of another type. All objects of one
+// place are loaded by one call, so when a resolver first asks for something of one of them, it is asked for all of them
+// at once, and the other resolvers find it there. No timer collects keys, as in other loaders: nested queries cost one
+// call a place, whatever the machine is doing, and a lone object waits for nobody.
 
 // loads is what one operation has loaded.
 type loads struct {
@@ -33,10 +34,10 @@ type call[P relay.Node, R any] struct {
 
 // place is where the objects stand that the field loads.
 func place(f *graphql.FieldContext) string {
-	var names []string
+	names := make([]string, 0, 2*maxDepth)
 	for ; f != nil; f = f.Parent {
 		if f.Field.Field != nil {
-			names = append(names, f.Field.Alias)
+			names = append(names, f.Field.Alias, f.Object)
 		}
 	}
 	slices.Reverse(names)
@@ -200,7 +201,7 @@ func refer[P, T relay.Node](ctx context.Context, l *loads, to *rows[T], parent P
 		}
 		for _, s := range selected {
 			if refs[s.Name] != nil {
-				put(l, from+"."+s.Alias, to.those(referred(all[:0], parents, refs[s.Name]))...)
+				put(l, from+"."+f.Object+"."+s.Alias, to.those(referred(all[:0], parents, refs[s.Name]))...)
 			}
 		}
 		return struct{}{}, nil
