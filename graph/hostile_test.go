@@ -51,6 +51,8 @@ func attacks() []attack {
 		{"one field 900 times in a fragment", "{ viewer { id } } fragment f on User {" + strings.Repeat("id ", 900) + "}", "QUERY_TOO_COMPLEX", nil},
 		{"one fragment 900 times", "{ viewer {" + strings.Repeat("...f ", 900) + "} } fragment f on User { id }", "QUERY_TOO_COMPLEX", nil},
 		{"introspection ten times", "{" + series(10, "a%d: __schema { types { fields { name } } } ") + "}", "QUERY_TOO_COMPLEX", nil},
+		{"introspection of each type 80 times", "{ __schema { types { fields { type { " + series(80, "a%d: fields { name type { name } } ") + "} } } } }", "QUERY_TOO_COMPLEX", nil},
+		{"introspection with names 80 times in a fragment", "{ __type(name: \"Task\") { fields { type { ...t } } } } fragment t on __Type { " + series(80, "a%d: name ") + "}", "QUERY_TOO_COMPLEX", nil},
 		{"11 mutations", "mutation {" + mutations + "}", "QUERY_TOO_COMPLEX", nil},
 		{"11 mutations in a fragment", "mutation { ...m } fragment m on Mutation {" + mutations + "}", "QUERY_TOO_COMPLEX", nil},
 		{"circular fragments", "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }", "QUERY_TOO_COMPLEX", nil},

@@ -48,7 +48,8 @@ const (
 	maxAccessTokens = 100
 	// maxPrice is how many fields the answer may have, if every list is as long as it may be.
 	maxPrice = 50_000
-	// introspectionPrice is for one __schema or __type.
+	// introspectionPrice is for one __schema or __type. It is about what tools ask for, and is paid once more for each
+	// alias in it: the validator bounds how deep types nest there, and so how long an answer is, unless it has all twice.
 	introspectionPrice = maxPrice / 4
 	// defaultPage is the size of a page when nobody says.
 	defaultPage = 20
@@ -353,7 +354,7 @@ func (p *pricer) field(f *ast.Field, size int) int {
 		return plus(n, p.selections(f.SelectionSet, n))
 	case f.Name == "__schema", f.Name == "__type":
 		p.introspects = true
-		return introspectionPrice
+		return times(introspectionPrice, 1+aliases(f.SelectionSet))
 	case f.Name == "nodes" && f.ObjectDefinition.Name == "Query":
 		return p.nodes(f)
 	case strings.HasSuffix(f.Definition.Type.Name(), "Connection"):
@@ -365,6 +366,24 @@ func (p *pricer) field(f *ast.Field, size int) int {
 		return plus(1, times(size, plus(1, p.selections(f.SelectionSet, 1))))
 	}
 	return plus(1, p.selections(f.SelectionSet, 1))
+}
+
+// aliases counts the fields of a selection set that are named otherwise. limits has bounded how many there are.
+func aliases(set ast.SelectionSet) (n int) {
+	for _, selection := range set {
+		switch s := selection.(type) {
+		case *ast.Field:
+			if s.Alias != s.Name {
+				n++
+			}
+			n += aliases(s.SelectionSet)
+		case *ast.InlineFragment:
+			n += aliases(s.SelectionSet)
+		case *ast.FragmentSpread:
+			n += aliases(s.Definition.SelectionSet)
+		}
+	}
+	return n
 }
 
 // unpaged is how long a list of the root may be that has no pages.
