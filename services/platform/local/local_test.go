@@ -305,6 +305,65 @@ func TestTheDataOfAKilledRunIsKept(t *testing.T) {
 	endsWithItsRun(t, redisURL)
 }
 
+// An initdb outlives its run and goes on writing, while that of the next start is at work.
+func TestTheDataOfARunKilledTooEarlyIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	found, err := findPostgres(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, dir := folder(t), folder(t)
+	if err := os.Chmod(bin, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"begun", "go", "written"} {
+		if err := errors.Join(syscall.Mkfifo(filepath.Join(bin, name), 0o666), os.Chmod(filepath.Join(bin, name), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first tells that it has begun, and writes when the second has begun too, which waits for that.
+	for name, script := range map[string]string{
+		"postgres": `exec ` + found.postgres() + ` "$@"`,
+		"initdb": `cd "${0%/*}"
+if mkdir first 2>/dev/null
+then echo >begun; read -r _ <go; touch "${1#--pgdata=}/late"; echo >written
+else echo >go; read -r _ <written; exec ` + found.initdb() + ` "$@"
+fi`,
+	} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func() *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "serve", dir)
+		cmd.Env = append(cmd.Environ(), "PATH="+bin+":/usr/local/bin:/usr/bin:/bin")
+		return cmd
+	}
+	first := run()
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(filepath.Join(bin, "begun")); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Process.Kill()
+	_ = first.Wait() // it was killed, and says so
+	second := run()
+	out, err := second.StdoutPipe()
+	if err == nil {
+		err = second.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	_ = second.Process.Kill()
+	_ = second.Wait() // as above
+	if err != nil || !strings.HasPrefix(line, "postgres://") {
+		t.Errorf("the second run: got %q, %v, want the URL of its Postgres", line, err)
+	}
+}
+
 func TestAPidFileOfAnotherProgramIsNoServer(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)

@@ -122,10 +122,19 @@ func (p *Postgres) madeBy() (int, error) {
 }
 
 // initialise makes the data folder. It appears under its name when it is complete, so that a run killed in between
-// leaves nothing that a later one would mistake for data.
+// leaves nothing that a later one would mistake for data. The initdb of such a run may still be at work: until then it has
+// another name each time.
 func (p *Postgres) initialise(ctx context.Context) error {
-	unfinished := p.path("data.new")
-	if err := errors.Join(os.RemoveAll(unfinished), os.Mkdir(unfinished, 0o700), p.account.own(unfinished)); err != nil {
+	if former, err := filepath.Glob(p.path("data.new*")); err == nil { // a folder with odd characters keeps them
+		for _, f := range former {
+			_ = os.RemoveAll(f) // fails while something is written to it
+		}
+	}
+	unfinished, err := os.MkdirTemp(p.dir, "data.new")
+	if err != nil {
+		return err
+	}
+	if err := p.account.own(unfinished); err != nil {
 		return err
 	}
 	if err := os.WriteFile(p.path("password"), []byte(rand.Text()), 0o600); err != nil {
