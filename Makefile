@@ -4,7 +4,7 @@ SHELL := bash
 
 # Each of our tools has its own modfile, so that its dependencies never reach a module of ours. Such a tool runs
 # outside the workspace, and inside a module: any module.
-tool = GOWORK=off go tool -modfile=$(CURDIR)/tools/$(1).mod
+tool = GOWORK=off go tool -modfile="$(CURDIR)/tools/$(1).mod"
 buf = cd services/rpc && $(call tool,buf) buf
 # golangci-lint must itself see the workspace, so go only builds it and says where it is.
 golangci-lint = "$$(cd tools && $(call tool,linters) -n golangci-lint)"
@@ -66,7 +66,7 @@ prerequisites:
 
 .PHONY: lint
 lint: ## Run the linters over every module
-	$(golangci-lint) run $$(go list -m -f '{{.Dir}}/...')
+	IFS=$$'\n'; $(golangci-lint) run $$(go list -m -f '{{.Dir}}/...')
 
 .PHONY: fmt
 fmt: ## Format the Go code and the contract
@@ -80,7 +80,7 @@ generate: generate-rpc generate-graph generate-openapi generate-docs generate-ch
 .PHONY: generate-rpc
 generate-rpc:
 	rm -rf bin/rpc
-	$(buf) generate -o $(CURDIR)/bin/rpc
+	$(buf) generate -o "$(CURDIR)/bin/rpc"
 	find services/rpc -name '*.pb.go' -delete
 	cp -R bin/rpc/. services/rpc/
 	rm -rf bin/rpc
@@ -109,7 +109,7 @@ generate-charts:
 .PHONY: tidy
 tidy: ## Give every module the same versions, and tidy its go.mod
 	go work sync
-	for dir in $$(go list -m -f '{{.Dir}}'); do (cd "$$dir" && GOWORK=off go mod tidy); done
+	IFS=$$'\n'; for dir in $$(go list -m -f '{{.Dir}}'); do (cd "$$dir" && GOWORK=off go mod tidy); done
 
 .PHONY: verify
 verify: ## Check all that must hold before a change lands, beside its tests
