@@ -17,6 +17,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -142,6 +143,14 @@ func newWorld(tb testing.TB, changes ...func(*Config)) *world {
 	return w
 }
 
+// patientRates are limits that let nothing through on a busy machine that a test counts.
+func patientRates(client redis.UniversalClient, cfg Config, log *slog.Logger) *rates {
+	s := newRates(client, cfg, log)
+	s.timeout = time.Minute
+	s.gather = cache.NewGather(client, s.timeout)
+	return s
+}
+
 // serve starts an edge before the world's services.
 func (w *world) serve(changes ...func(*Config)) string {
 	w.tb.Helper()
@@ -153,21 +162,19 @@ func (w *world) serve(changes ...func(*Config)) string {
 	for _, c := range changes {
 		c(&cfg)
 	}
-	redis, err := cache.Open(cfg.Redis.URL)
+	client, err := cache.Open(cfg.Redis.URL)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	w.tb.Cleanup(func() { _ = redis.Close() })
+	w.tb.Cleanup(func() { _ = client.Close() })
 	c := clients{
 		users:    usersv1.NewUsersServiceClient(w.Dial(w.tb, cfg.Users, usersv1.UsersService_ServiceDesc)),
 		projects: projectsv1.NewProjectsServiceClient(w.Dial(w.tb, cfg.Projects, projectsv1.ProjectsService_ServiceDesc)),
 		tasks:    tasksv1.NewTasksServiceClient(w.Dial(w.tb, cfg.Tasks, tasksv1.TasksService_ServiceDesc)),
 	}
-	limits := newRates(redis, cfg, w.Env.Log)
-	limits.timeout = 2 * time.Second
-	limits.gather = cache.NewGather(redis, limits.timeout) // a busy machine must not let through what a test counts
+	limits := patientRates(client, cfg, w.Env.Log)
 	if cfg.CacheMemory > 0 {
-		c.answers, err = cache.NewAnswers(redis, []string{"users", "projects", "tasks"}, cfg.CacheMemory, w.Env.Log, w.Env.MeterProvider())
+		c.answers, err = cache.NewAnswers(client, []string{"users", "projects", "tasks"}, cfg.CacheMemory, w.Env.Log, w.Env.MeterProvider())
 		if err != nil {
 			w.tb.Fatal(err)
 		}

@@ -30,7 +30,7 @@ func TestGraphQLIsPaidForFromOneBudget(t *testing.T) {
 	w := newWorld(t)
 	cfg := Config{GraphQL: GraphQLConfig{Budget: 60_000}}
 	replicas := []*rates{
-		newRates(client, cfg, w.Env.Log), newRates(client, cfg, w.Env.Log),
+		patientRates(client, cfg, w.Env.Log), patientRates(client, cfg, w.Env.Log),
 	}
 	ctx := auth.WithCaller(t.Context(), &auth.Caller{UserID: 7})
 	b, err := replicas[0].charge(ctx, 50_000)
@@ -135,7 +135,7 @@ func TestWhatIsPaidInAdvanceIsGivenBack(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
 	cfg := Config{Auth: rpctest.AuthConfig(), RateLimit: 3, GraphQL: GraphQLConfig{Budget: minBudget}}
-	limits := newRates(client, cfg, w.Env.Log)
+	limits := patientRates(client, cfg, w.Env.Log)
 	answers, err := cache.NewAnswers(client, nil, 1<<20, w.Env.Log, w.Env.MeterProvider())
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,9 @@ func AuthConfig() auth.Config {
 	return auth.Config{Issuer: "https://test.invalid", Audience: "trackway"}
 }
 
+// startTimeout bounds how long a service may take to listen.
+const startTimeout = time.Minute
+
 // New makes an empty world. Its services log to the test's output.
 func New(tb testing.TB) *World {
 	tb.Helper()
@@ -51,19 +54,31 @@ func New(tb testing.TB) *World {
 	return w
 }
 
-// Start runs a service until the test ends, and fails the test if it fails. The configuration listens on addr and has
-// no admin port.
+// Start runs a service until the test ends, and fails the test if it fails. It returns when the service listens, for which no
+// call of a client would wait as long. The configuration listens on addr and has no admin port.
 func (w *World) Start(tb testing.TB, addr string, run func(ctx context.Context, cfg app.Config, env app.Env) error) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, app.Config{Listen: addr, Grace: time.Second}, w.Env) }()
+	listening, ended := context.WithTimeout(ctx, startTimeout)
+	defer ended()
+	go func() {
+		defer ended()
+		done <- run(ctx, app.Config{Listen: addr, Grace: time.Second}, w.Env)
+	}()
 	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			tb.Errorf("%s: %v", addr, err)
 		}
 	})
+	conn, err := w.Env.DialTo(listening, addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		tb.Error(err)
+	}
 }
 
 // Fake serves another service's stand-in until the test ends.

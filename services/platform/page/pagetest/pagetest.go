@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/jackc/pgx/v5"
 	"github.com/uptrace/bun"
 
 	"github.com/trackway/trackway/services/platform/page"
@@ -26,7 +27,20 @@ const (
 // Fill gives a database of the service that the statements have filled, and whose tables are analysed.
 func Fill(t *testing.T, service string, migrate func(ctx context.Context, url string) error, statements ...string) *postgres.DB {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.Open(t, service, migrate), MaxConns: 2})
+	url := pgtest.Open(t, service, migrate)
+	fill, err := pgx.Connect(t.Context(), url) // without the time limits of a service's connections
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range append(statements, "ANALYZE") {
+		if _, err := fill.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fill.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,11 +49,6 @@ func Fill(t *testing.T, service string, migrate func(ctx context.Context, url st
 			t.Error(err)
 		}
 	})
-	for _, statement := range append(statements, "ANALYZE") {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return db
 }
 
