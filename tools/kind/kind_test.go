@@ -42,6 +42,7 @@ func TestAnInstallationFromItsFirstToItsLastDay(t *testing.T) {
 		{"pods may be killed", killPods},
 		{"Redis may restart", restartRedis},
 		{"Postgres may restart", restartPostgres},
+		{"a database gets another password", repassword},
 		{"a dump brings everything back", restore},
 		{"uninstalled it leaves its volumes, and installed again it has its data", reinstall},
 	} {
@@ -462,6 +463,23 @@ func restart(c *cluster, l *load, name string) {
 	})
 }
 
+// repassword has the chart make another password, as the README says.
+func repassword(c *cluster, l *load) {
+	c.t.Helper()
+	password := func() string {
+		return c.kubectl("get", "secret", "trackway-tasks-database", "-o", "jsonpath={.data.password}")
+	}
+	old := password()
+	l.during(c.t, true, func() {
+		c.kubectl("delete", "secret", "trackway-tasks-database")
+		c.helm("upgrade", release, "charts/trackway", "--reuse-values", "--wait", "--timeout", "5m")
+		c.awaitRollouts()
+	})
+	if password() == old {
+		c.t.Error("the password is the old one")
+	}
+}
+
 // restore makes a dump, loses data, and restores it as the README says.
 func restore(c *cluster, l *load) {
 	c.t.Helper()
@@ -511,8 +529,7 @@ func reinstall(c *cluster, l *load) {
 	if !slices.Equal(left, want) {
 		c.t.Errorf("it leaves %q, want %q", left, want)
 	}
-	c.helm("install", release, "charts/trackway", "--values", values, "--set", "backup.volume.existingClaim=trackway-backup",
-		"--wait", "--timeout", "5m")
+	c.helm("install", release, "charts/trackway", "--values", values, "--wait", "--timeout", "5m")
 	l.during(c.t, true, func() {})
 	c.helm("test", release)
 }
