@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,13 +20,14 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // pod is what the scripts find in theirs: a volume of dumps, the Secret of one database, and programs.
 type pod struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	from string // the dump to restore, as the values name it
 }
 
 func newPod(t *testing.T, url string) pod {
 	t.Helper()
-	p := pod{t, t.TempDir()}
+	p := pod{t: t, dir: t.TempDir()}
 	for _, dir := range []string{"backups", "secrets/tasks", "bin"} {
 		if err := os.MkdirAll(filepath.Join(p.dir, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -51,7 +53,7 @@ func (p pod) run(script string) (string, error) {
 	}
 	places := strings.NewReplacer("/backups", filepath.Join(p.dir, "backups"), "/run/secrets/databases", filepath.Join(p.dir, "secrets"))
 	cmd := exec.CommandContext(p.t.Context(), "sh", "-c", places.Replace(string(text)))
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(p.dir, "bin")+":"+os.Getenv("PATH"), "KEEP=2", "FROM=", "REMOTE=s3:dumps")
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(p.dir, "bin")+":"+os.Getenv("PATH"), "KEEP=2", "FROM="+p.from, "REMOTE=s3:dumps")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -93,6 +95,31 @@ func TestARestoreIsWholeOrNone(t *testing.T) {
 	}
 	if got, want := tasks(t, url), 100; got != want {
 		t.Errorf("a whole dump leaves %d tasks, want its %d", got, want)
+	}
+}
+
+// The upgrade that names a dump to restore makes one too, which must not push that one out.
+func TestABackupForgetsTheOldestButNotTheOneToRestore(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, pgtest.Open(t, "empty", func(context.Context, string) error { return nil }))
+	for _, name := range []string{"20260101T000000Z", "20260102T000000Z", "20260103T000000Z"} {
+		if err := os.Mkdir(filepath.Join(p.dir, "backups", name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.from = "20260101T000000Z"
+	if out, err := p.run("backup.sh"); err != nil {
+		t.Fatalf("backup: %v\n%s", err, out)
+	}
+	left, err := filepath.Glob(filepath.Join(p.dir, "backups", "*Z"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if want := []string{p.from, "20260103T000000Z"}; len(left) != 3 || !slices.Equal(left[:2], want) {
+		t.Errorf("got the dumps %q, want %q and a new one", left, want)
 	}
 }
 

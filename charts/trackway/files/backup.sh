@@ -21,7 +21,8 @@ done
 sync
 mv "$name.part" "$name"
 echo "Made $name: $(du -sh "$name" | cut -f1)."
-ls -d ????????T??????Z | head -n "-$KEEP" | while read -r old; do
+# The dump that is to be restored stays: the upgrade that names it makes one, too.
+ls -d ????????T??????Z | grep -v -x -e "${FROM:-none}" | head -n "-$KEEP" | while read -r old; do
   rm -rf "$old"
   echo "Removed $old."
 done
