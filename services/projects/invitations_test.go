@@ -86,6 +86,26 @@ func TestWhoWasInvitedJoinsOnce(t *testing.T) {
 	}
 }
 
+func TestAKeyStandsForOneInvitation(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	var tokens []string
+	for range 2 {
+		id := s.project(projectsv1.Visibility_VISIBILITY_PRIVATE).GetId()
+		_, token := s.invite(s.as(manager), id, "User40@Example.org", projectsv1.Role_ROLE_MEMBER)
+		tokens = append(tokens, token)
+	}
+	ctx := idempotency.WithKey(s.as(invited), "join")
+	for range 2 {
+		if _, err := s.accept(ctx, tokens[0]); err != nil {
+			t.Errorf("got %v, want success", err)
+		}
+	}
+	if _, err := s.accept(ctx, tokens[1]); code(err) != errs.KeyReused {
+		t.Errorf("another invitation with the key: got %v, want %q", err, errs.KeyReused)
+	}
+}
+
 func TestWhatEndsAnInvitation(t *testing.T) {
 	t.Parallel()
 	for what, end := range map[string]func(s *suite, project, invitation int64) error{

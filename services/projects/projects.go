@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Register: func(s *grpc.Server) {
 			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, users: users, mail: cfg.Mail})
 		},
-		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
+		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db, nil)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,

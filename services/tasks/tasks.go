@@ -89,7 +89,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		Register: func(srv *grpc.Server) {
 			tasksv1.RegisterTasksServiceServer(srv, s)
 		},
-		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db)},
+		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db, nil)},
 		Ready:        db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
+	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/telemetry"
 	"github.com/trackway/trackway/services/platform/write"
@@ -128,7 +129,7 @@ func (s *service) ResetPassword(ctx context.Context, req *usersv1.ResetPasswordR
 	if _, err := s.store.link(ctx, setPassword, hash); err != nil {
 		return nil, linkError(err)
 	}
-	password, err := s.hasher.hash(ctx, req.GetNewPassword())
+	password, err := s.newPassword(ctx, req.GetNewPassword())
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +185,7 @@ func (s *service) RequestEmailChange(ctx context.Context, req *usersv1.RequestEm
 		if !ok {
 			return errs.InvalidField("current_password", "is wrong")
 		}
+		idempotency.Seal(ctx, u.PasswordHash)
 		l, token := newLink(u.ID, setEmail, email)
 		return s.store.createLink(ctx, l, u, mail.Message{To: email, Subject: "Confirm your e-mail address", Expires: l.ExpiresAt, Text: fmt.Sprintf(
 			"Hello %s,\n\nto make this the address of your Trackway account, follow this link within an hour:\n\n%s\n\n"+

@@ -10,11 +10,13 @@ import (
 	"time"
 	"unicode"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
+	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/write"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -150,7 +152,7 @@ func (s *service) UpdateUser(ctx context.Context, req *usersv1.UpdateUserRequest
 			return err
 		}
 		if slices.Contains(req.GetUpdateMask().GetPaths(), "password") {
-			if u.PasswordHash, err = s.hasher.hash(ctx, req.GetPassword()); err != nil {
+			if u.PasswordHash, err = s.newPassword(ctx, req.GetPassword()); err != nil {
 				return err
 			}
 		}
@@ -189,10 +191,33 @@ func (s *service) DeleteUser(ctx context.Context, req *usersv1.DeleteUserRequest
 // create adds a user that has been checked.
 func (s *service) create(ctx context.Context, u *user, password string) error {
 	var err error
-	if u.PasswordHash, err = s.hasher.hash(ctx, password); err != nil {
+	if u.PasswordHash, err = s.newPassword(ctx, password); err != nil {
 		return err
 	}
 	return s.store.create(ctx, u)
+}
+
+// newPassword hashes the password that the request sets. Another one is another request, whatever its idempotency key.
+func (s *service) newPassword(ctx context.Context, password string) (string, error) {
+	hash, err := s.hasher.hash(ctx, password)
+	if err == nil {
+		idempotency.Seal(ctx, hash)
+	}
+	return hash, err
+}
+
+// opens reports whether the request has the password that the answer of its idempotency key was sealed with.
+func (s *service) opens(ctx context.Context, req proto.Message, seal string) (bool, error) {
+	var password string
+	switch req := req.(type) {
+	case interface{ GetNewPassword() string }: // be there a current one, too
+		password = req.GetNewPassword()
+	case interface{ GetPassword() string }:
+		password = req.GetPassword()
+	case interface{ GetCurrentPassword() string }:
+		password = req.GetCurrentPassword()
+	}
+	return s.hasher.matches(ctx, password, seal)
 }
 
 // governs reports whether the user can act as a global admin.

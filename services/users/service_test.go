@@ -372,6 +372,69 @@ func TestARegistrationWithOneKeyHappensOnce(t *testing.T) {
 	}
 }
 
+// Who sends another secret with the key of what has been done is not told that it is done.
+func TestAKeyStandsForItsSecrets(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	w.register(t, "bob")
+	w.register(t, "eve")
+	link := func(name string) string {
+		t.Helper()
+		if _, err := w.RequestPasswordReset(t.Context(), &usersv1.RequestPasswordResetRequest{Email: address(name)}); err != nil {
+			t.Fatal(err)
+		}
+		return tokenIn(t, w.mails(t, address(name), 1)[0])
+	}
+	forBob, forEve := link("bob"), link("eve")
+	const first, second = "the first of two", "the second of two"
+	for _, tt := range []struct {
+		name           string
+		as             context.Context
+		secret, others string
+		do             func(ctx context.Context, secret string) error
+	}{
+		{"register", t.Context(), first, second, func(ctx context.Context, secret string) error {
+			_, err := w.Register(ctx, &usersv1.RegisterRequest{Name: "Joe", Email: address("joe"), Password: secret})
+			return err
+		}},
+		{"create a user", w.as(t, w.admin), first, second, func(ctx context.Context, secret string) error {
+			_, err := w.CreateUser(ctx, &usersv1.CreateUserRequest{Name: "Dan", Email: address("dan"), Password: secret})
+			return err
+		}},
+		{"set another's password", w.as(t, w.admin), first, second, func(ctx context.Context, secret string) error {
+			_, err := w.UpdateUser(ctx, &usersv1.UpdateUserRequest{Id: ada.GetId(), UpdateMask: mask("password"), Password: secret})
+			return err
+		}},
+		{"ask for another address", w.as(t, ada), first, second, func(ctx context.Context, secret string) error {
+			_, err := w.RequestEmailChange(ctx, &usersv1.RequestEmailChangeRequest{Email: address("ann"), CurrentPassword: secret})
+			return err
+		}},
+		{"change the password", w.as(t, ada), second, first, func(ctx context.Context, secret string) error {
+			_, err := w.ChangePassword(ctx, &usersv1.ChangePasswordRequest{CurrentPassword: first, NewPassword: secret})
+			return err
+		}},
+		{"set a password by a link", t.Context(), first, second, func(ctx context.Context, secret string) error {
+			_, err := w.ResetPassword(ctx, &usersv1.ResetPasswordRequest{Token: forBob, NewPassword: secret})
+			return err
+		}},
+		{"set a password by one link of two", t.Context(), forEve, forBob, func(ctx context.Context, secret string) error {
+			_, err := w.ResetPassword(ctx, &usersv1.ResetPasswordRequest{Token: secret, NewPassword: first})
+			return err
+		}},
+	} {
+		ctx := idempotency.WithKey(tt.as, tt.name)
+		for range 2 {
+			if err := tt.do(ctx, tt.secret); err != nil {
+				t.Errorf("%s: got %v, want success", tt.name, err)
+			}
+		}
+		if err := tt.do(ctx, tt.others); !errs.Is(err, errs.KeyReused) {
+			t.Errorf("%s, with another secret: got %v, want %v", tt.name, err, errs.KeyReused)
+		}
+	}
+}
+
 func TestAnAddressIsOneAccounts(t *testing.T) {
 	t.Parallel()
 	w := start(t)

@@ -297,7 +297,7 @@ func (s *service) ChangePassword(ctx context.Context, req *usersv1.ChangePasswor
 		if !ok { // no 401: a client would take that for its token's end
 			return errs.InvalidField("current_password", "is wrong")
 		}
-		if u.PasswordHash, err = s.hasher.hash(ctx, req.GetNewPassword()); err != nil {
+		if u.PasswordHash, err = s.newPassword(ctx, req.GetNewPassword()); err != nil {
 			return err
 		}
 		return s.store.changePassword(ctx, u, signOut{all: true, but: caller.SessionID, links: true})

@@ -171,8 +171,9 @@ func TestNoSecretIsKeptOrLogged(t *testing.T) {
 			t.Errorf("%s is empty: nothing can be found there", place)
 		}
 		for what, secret := range secrets {
-			if place == "users" && (what == "PHC string" || strings.HasPrefix(what, "hash ")) {
-				continue // where they belong
+			slow := what == "PHC string" || strings.HasPrefix(what, "hash ")
+			if slow && (place == "users" || place == "idempotency_keys") {
+				continue // where they belong: what signs in, and what tells a retry from another request
 			}
 			if strings.Contains(text, secret) || strings.Contains(text, hex.EncodeToString([]byte(secret))) {
 				t.Errorf("%s holds the %s", place, what)

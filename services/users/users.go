@@ -118,7 +118,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 				usersv1.UsersService_ResetPassword_FullMethodName, usersv1.UsersService_ConfirmEmailChange_FullMethodName,
 				usersv1.UsersService_BeginProviderSignIn_FullMethodName, usersv1.UsersService_FinishProviderSignIn_FullMethodName,
 				usersv1.UsersService_ExchangeCode_FullMethodName, usersv1.UsersService_ExchangeIdToken_FullMethodName),
-			idempotency.Intercept(db, usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
+			idempotency.Intercept(db, s.opens, usersv1.UsersService_Login_FullMethodName, usersv1.UsersService_ExchangeToken_FullMethodName,
 				usersv1.UsersService_RefreshTokens_FullMethodName, usersv1.UsersService_BeginProviderSignIn_FullMethodName,
 				usersv1.UsersService_FinishProviderSignIn_FullMethodName, usersv1.UsersService_ExchangeCode_FullMethodName,
 				usersv1.UsersService_ExchangeIdToken_FullMethodName),

@@ -79,6 +79,7 @@ type row struct {
 	CallerID    int64
 	Key         string
 	Fingerprint []byte
+	Seal        string
 	Answer      []byte
 }
 
@@ -87,16 +88,22 @@ type write struct {
 	callerID    int64
 	key         string
 	fingerprint []byte
+	seal        string
+	opens       func(seal string) (bool, error)
 	since       time.Time // what is not younger has outlived its time
 }
 
 type writeKey struct{}
 
+// Opener reports whether a request's password is the one that an answer was sealed with.
+type Opener func(ctx context.Context, req proto.Message, seal string) (bool, error)
+
 // Intercept answers a call whose key has been used before with the stored answer, and gives every other call with a
 // key to the next handler, whose transaction claims the key by Begin and stores the answer by Store. A key that was
-// used for another request is KeyReused; one whose first request still runs is InProgress. The methods of except, named
-// in full, take no notice of keys: those whose answers hold secrets, which are not stored.
-func Intercept(db postgres.Querier, except ...string) grpc.UnaryServerInterceptor {
+// used for another request is KeyReused, and so is one whose answer is sealed with another password, of which opens tells;
+// one whose first request still runs is InProgress. The methods of except, named in full, take no notice of keys: those
+// whose answers hold secrets, which are not stored.
+func Intercept(db postgres.Querier, opens Opener, except ...string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		key, err := Key(ctx)
 		msg, isProto := req.(proto.Message)
@@ -110,7 +117,10 @@ func Intercept(db postgres.Querier, except ...string) grpc.UnaryServerIntercepto
 		if err != nil {
 			return nil, err
 		}
-		w := &write{callerID: auth.CallerFrom(ctx).UserID, key: key, fingerprint: sum}
+		w := &write{
+			callerID: auth.CallerFrom(ctx).UserID, key: key, fingerprint: sum,
+			opens: func(seal string) (bool, error) { return opens(ctx, msg, seal) },
+		}
 		if answer, err := w.replay(ctx, db); answer != nil || err != nil {
 			return answer, err
 		}
@@ -149,7 +159,7 @@ var errDone = errors.New("the write of this idempotency key is done")
 // replay gives the stored answer of the key, or nil when there is none.
 func (w *write) replay(ctx context.Context, db postgres.Querier) (proto.Message, error) {
 	var r row
-	err := db.Scan(ctx, db.NewSelect().Model(&r).Column("fingerprint", "answer").
+	err := db.Scan(ctx, db.NewSelect().Model(&r).Column("fingerprint", "seal", "answer").
 		Where("caller_id = ? AND key = ? AND created_at > ?",
 			postgres.Arg(w.callerID), postgres.Arg(w.key), postgres.Arg(time.Now().Add(-Kept))), &r)
 	switch {
@@ -158,7 +168,15 @@ func (w *write) replay(ctx context.Context, db postgres.Querier) (proto.Message,
 	case err != nil:
 		return nil, postgres.Error(fmt.Errorf("look up an idempotency key: %w", err), "idempotency key")
 	case !bytes.Equal(r.Fingerprint, w.fingerprint):
-		return nil, errs.New(errs.KeyReused, "This Idempotency-Key was used for another request.")
+		return nil, errReused()
+	}
+	if r.Seal != "" {
+		switch ok, err := w.opens(r.Seal); {
+		case err != nil:
+			return nil, err
+		case !ok:
+			return nil, errReused()
+		}
 	}
 	var packed anypb.Any
 	if err := proto.Unmarshal(r.Answer, &packed); err != nil {
@@ -169,6 +187,18 @@ func (w *write) replay(ctx context.Context, db postgres.Querier) (proto.Message,
 		return nil, fmt.Errorf("read a stored answer: %w", err)
 	}
 	return answer, MarkReplayed(ctx)
+}
+
+func errReused() error {
+	return errs.New(errs.KeyReused, "This Idempotency-Key was used for another request.")
+}
+
+// Seal keeps the answer under the key of ctx for requests with the password of the hash, which has to be a slow one. Without
+// a key it does nothing.
+func Seal(ctx context.Context, hash string) {
+	if w, ok := ctx.Value(writeKey{}).(*write); ok {
+		w.seal = hash
+	}
 }
 
 // Keyed reports whether the request carries a key.
@@ -220,9 +250,9 @@ func Store(ctx context.Context, tx postgres.Tx, answer proto.Message) error {
 	}
 	// A row in the way can only be one that has outlived its time: Begin saw no other, and holds the lock.
 	err = tx.Later(ctx, tx.NewInsert().
-		Model(&row{CallerID: w.callerID, Key: w.key, Fingerprint: w.fingerprint, Answer: b}).
+		Model(&row{CallerID: w.callerID, Key: w.key, Fingerprint: w.fingerprint, Seal: w.seal, Answer: b}).
 		On("CONFLICT (caller_id, key) DO UPDATE").
-		Set("fingerprint = EXCLUDED.fingerprint, answer = EXCLUDED.answer, created_at = now()").
+		Set("fingerprint = EXCLUDED.fingerprint, seal = EXCLUDED.seal, answer = EXCLUDED.answer, created_at = now()").
 		Where("?TableAlias.created_at <= ?", postgres.Arg(w.since)))
 	if err != nil {
 		return fmt.Errorf("store an answer: %w", err)
@@ -230,13 +260,14 @@ func Store(ctx context.Context, tx postgres.Tx, answer proto.Message) error {
 	return nil
 }
 
-// fingerprint is the same for the same request. Secrets, which the contract marks debug_redact, stay out of it: a fast
-// hash of a password is not to be kept. A condition stands for the expected version.
+// fingerprint is the same for the same request. Secrets, which the contract marks debug_redact, stay out of it, as a fast
+// hash of a password is not to be kept (see Seal); but for the tokens of mailed links, which are too random to be guessed. A
+// condition stands for the expected version.
 func fingerprint(method string, m proto.Message, condition []string) ([]byte, error) {
 	m = proto.Clone(m)
 	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		o, ok := f.Options().(*descriptorpb.FieldOptions)
-		if ok && o.GetDebugRedact() || len(condition) > 0 && f.Name() == "expected_version" {
+		if ok && o.GetDebugRedact() && f.Name() != "token" || len(condition) > 0 && f.Name() == "expected_version" {
 			m.ProtoReflect().Clear(f)
 		}
 		return true

@@ -66,7 +66,7 @@ func put(t *testing.T, db *write.DB, value string, during func(context.Context) 
 	ctx := grpc.NewContextWithServerTransportStream(t.Context(), s)
 	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(idempotency.KeyHeader, "k"))
 	req := wrapperspb.String(value)
-	got, err := idempotency.Intercept(db)(ctx, req, &grpc.UnaryServerInfo{FullMethod: "/test/Put"},
+	got, err := idempotency.Intercept(db, nil)(ctx, req, &grpc.UnaryServerInfo{FullMethod: "/test/Put"},
 		func(ctx context.Context, req any) (any, error) {
 			m, ok := req.(proto.Message)
 			if !ok {
