@@ -89,7 +89,7 @@ type ChangePasswordPayload struct {
 type CommentFilter struct {
 	// Only comments by this user.
 	AuthorID *relay.ID `json:"authorId,omitempty"`
-	// True asks for the trash: only deleted comments, which the caller wrote or moderates. Only for `Query.comments`.
+	// True asks for the trash: only deleted comments, which the caller wrote and deleted, or moderates. Only for `Query.comments`.
 	Deleted *bool `json:"deleted,omitempty"`
 }
 

@@ -315,7 +315,7 @@ type CommentEdge {
 input CommentFilter {
   "Only comments by this user."
   authorId: ID
-  "True asks for the trash: only deleted comments, which the caller wrote or moderates. Only for ` + "`" + `Query.comments` + "`" + `."
+  "True asks for the trash: only deleted comments, which the caller wrote and deleted, or moderates. Only for ` + "`" + `Query.comments` + "`" + `."
   deleted: Boolean
 }
 
@@ -380,7 +380,10 @@ extend type Mutation {
     "What to do."
     input: DeleteCommentInput!
   ): DeleteCommentPayload
-  "Takes a comment out of the trash. One that is not there stays as it is."
+  """
+  Takes a comment out of the trash. Its author may, unless somebody else has deleted it, and the project's administrators.
+  One that is not there stays as it is.
+  """
   restoreComment(
     "What to do."
     input: RestoreCommentInput!

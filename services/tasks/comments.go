@@ -233,7 +233,7 @@ func (s *service) DeleteComment(ctx context.Context, req *tasksv1.DeleteCommentR
 	return &emptypb.Empty{}, nil
 }
 
-// RestoreComment takes a comment out of the trash. Whoever may delete it may.
+// RestoreComment takes a comment out of the trash. Its author may, unless somebody else has deleted it, and whoever moderates.
 func (s *service) RestoreComment(ctx context.Context, req *tasksv1.RestoreCommentRequest) (*tasksv1.Comment, error) {
 	var c *comment
 	err := write.Retry(ctx, func(ctx context.Context) error {
@@ -265,9 +265,9 @@ func (s *service) RestoreComment(ctx context.Context, req *tasksv1.RestoreCommen
 	return c.proto(), nil
 }
 
-// mayRemove is nil for the comment's author, and for whoever moderates.
+// mayRemove is nil for the comment's author, until somebody else deletes it, and for whoever moderates.
 func mayRemove(ctx context.Context, a access, c *comment) error {
-	if c.AuthorID == auth.CallerFrom(ctx).UserID {
+	if c.AuthorID == auth.CallerFrom(ctx).UserID && (c.DeletedBy == 0 || c.DeletedBy == c.AuthorID) {
 		return nil
 	}
 	return a.require(c.ProjectID, auth.ModerateComment, "comment")

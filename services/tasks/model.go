@@ -152,6 +152,7 @@ type comment struct {
 	AuthorID  int64
 	Body      string
 	DeletedAt time.Time `bun:",nullzero"`
+	DeletedBy int64     `bun:",nullzero"`
 
 	// concerns are those who wait for word of the comment's task.
 	concerns []int64

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/trackway/trackway/services/platform/auth"
 	"github.com/trackway/trackway/services/platform/errs"
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/page"
@@ -500,11 +501,11 @@ func (s store) commentOrTrash(ctx context.Context, id int64) (*comment, error) {
 }
 
 // deletedComments gives one page of the deleted comments of the projects, or of one task, taken together: the user's
-// own, and everybody's in the projects that the user moderates.
+// own which nobody else has deleted, and everybody's in the projects that the user moderates.
 func (s store) deletedComments(ctx context.Context, columns bun.Safe, f trashFilter, q *page.Query[*comment],
 ) (page.Page[*comment], error) {
 	sel := s.commentsOrTrash().ColumnExpr("?", columns).Where("c.deleted_at IS NOT NULL").
-		Where("(c.author_id = ? OR c.project_id = ANY(?))", postgres.Arg(f.userID), postgres.ArrayArg(f.moderated))
+		Where("(c.author_id = ? AND coalesce(c.deleted_by, c.author_id) = c.author_id OR c.project_id = ANY(?))", postgres.Arg(f.userID), postgres.ArrayArg(f.moderated))
 	if f.taskID != 0 {
 		sel = sel.Where("c.task_id = ?", postgres.Arg(f.taskID))
 	}
@@ -623,7 +624,9 @@ func (s store) updateComment(ctx context.Context, c *comment) error {
 // removeComment deletes the comment softly at the version it was read at, or is write.ErrRaced.
 func (s store) removeComment(ctx context.Context, c *comment) error {
 	return write.Tx(ctx, s.db, "comment", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		c.DeletedBy = auth.CallerFrom(ctx).UserID
 		err := write.Row(ctx, tx, c, tx.NewUpdate().Model(c).
+			Column("deleted_by").
 			Set("version = version + 1, updated_at = now(), deleted_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at, deleted_at"))
@@ -639,7 +642,7 @@ func (s store) restoreComment(ctx context.Context, c *comment) error {
 			return write.Change{}, err
 		}
 		err := write.Row(ctx, tx, c, tx.NewUpdate().Model(c).
-			Set("version = version + 1, updated_at = now(), deleted_at = NULL").
+			Set("version = version + 1, updated_at = now(), deleted_at = NULL, deleted_by = NULL").
 			Where("id = ? AND version = ? AND deleted_at IS NOT NULL", postgres.Arg(c.ID), postgres.Arg(c.Version)).
 			Returning("version, updated_at"))
 		c.DeletedAt = time.Time{}

@@ -130,6 +130,52 @@ func TestTheTrashOfCommentsIsForWhoMayRestoreThem(t *testing.T) {
 	s.count(1, "events", "type = 'comment.restored'")
 }
 
+func TestWhatAModeratorDeletedItsAuthorDoesNotRestore(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	task := s.task(&tasksv1.CreateTaskRequest{ProjectId: s.project()})
+	remove := func(by, id int64) {
+		t.Helper()
+		if _, err := s.tasks.DeleteComment(s.as(by), &tasksv1.DeleteCommentRequest{Id: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trash := func(user int64) []int64 {
+		t.Helper()
+		got, err := s.tasks.ListComments(s.as(user), &tasksv1.ListCommentsRequest{TaskId: task.GetId(), Deleted: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mapped(got.GetComments(), (*tasksv1.Comment).GetId)
+	}
+	restore := func(by, id int64) errs.Code {
+		_, err := s.tasks.RestoreComment(s.as(by), &tasksv1.RestoreCommentRequest{Id: id})
+		return code(err)
+	}
+	own, moderated := s.comment(task, worker), s.comment(task, worker)
+	remove(worker, own)
+	remove(manager, moderated)
+	if diff := cmp.Diff([]int64{own}, trash(worker)); diff != "" {
+		t.Errorf("the author's trash (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]int64{own, moderated}, trash(manager)); diff != "" {
+		t.Errorf("the moderator's trash (-want +got):\n%s", diff)
+	}
+	if got := restore(worker, moderated); got != errs.Denied {
+		t.Errorf("the author restores what a moderator deleted: got %q, want %q", got, errs.Denied)
+	}
+	for id, by := range map[int64]int64{own: worker, moderated: owner} {
+		if got := restore(by, id); got != "" {
+			t.Errorf("user %d restores comment %d: got %q, want success", by, id, got)
+		}
+	}
+	// What a moderator restored, its author may delete and restore again.
+	remove(worker, moderated)
+	if got := restore(worker, moderated); got != "" {
+		t.Errorf("the author restores what it deleted: got %q, want success", got)
+	}
+}
+
 func TestAProjectCanRequirePreconditions(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)

@@ -116,14 +116,15 @@ func (a *api) registerComments() {
 	register(a, operation(http.MethodDelete, "/api/comments/{id}/", "deleteComment", tagComments, "Delete a comment",
 		"Deletes a comment. Its author and the project's administrators may. It can be restored from the trash."), a.deleteComment)
 	register(a, answers200(operation(http.MethodPost, "/api/comments/{id}/restore/", "restoreComment", tagComments,
-		"Restore a comment", "Takes a comment out of the trash. One that is not there stays as it is.")), a.restoreComment)
+		"Restore a comment", "Takes a comment out of the trash. Its author may, unless somebody else has deleted it, and the project's "+
+			"administrators. One that is not there stays as it is.")), a.restoreComment)
 }
 
 // CommentFilter narrows a list of comments.
 type CommentFilter struct {
 	Ordering []string `query:"ordering" enum:"id,-id,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash."`
 	Author   int64    `query:"author" minimum:"1" doc:"Only comments by this user."`
-	Trash    bool     `query:"trash" default:"false" doc:"The deleted comments instead, which the caller wrote or moderates."`
+	Trash    bool     `query:"trash" default:"false" doc:"The deleted comments instead, which the caller wrote and deleted, or moderates."`
 }
 
 type commentList struct {

@@ -2109,7 +2109,7 @@ type ListCommentsRequest struct {
 	TaskId int64 `protobuf:"varint,2,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// Only comments by this user; 0 for all.
 	AuthorId int64 `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
-	// The trash instead: only deleted comments, which the caller wrote or moderates, on tasks that are not deleted.
+	// The trash instead: only deleted comments, which the caller wrote and deleted, or moderates, on tasks that are not deleted.
 	Deleted bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	// The fields to give, as page.v1 has it.
 	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,5,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`

@@ -93,7 +93,8 @@ type TasksServiceClient interface {
 	UpdateComment(ctx context.Context, in *UpdateCommentRequest, opts ...grpc.CallOption) (*Comment, error)
 	// DeleteComment deletes a comment softly. Its author and the project's admins may.
 	DeleteComment(ctx context.Context, in *DeleteCommentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// RestoreComment takes a comment out of the trash. One that is not deleted stays as it is.
+	// RestoreComment takes a comment out of the trash. Its author may, unless somebody else has deleted it, and whoever
+	// moderates. One that is not deleted stays as it is.
 	RestoreComment(ctx context.Context, in *RestoreCommentRequest, opts ...grpc.CallOption) (*Comment, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, or those that concern the caller: about tasks and comments.
 	ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error)
@@ -364,7 +365,8 @@ type TasksServiceServer interface {
 	UpdateComment(context.Context, *UpdateCommentRequest) (*Comment, error)
 	// DeleteComment deletes a comment softly. Its author and the project's admins may.
 	DeleteComment(context.Context, *DeleteCommentRequest) (*emptypb.Empty, error)
-	// RestoreComment takes a comment out of the trash. One that is not deleted stays as it is.
+	// RestoreComment takes a comment out of the trash. Its author may, unless somebody else has deleted it, and whoever
+	// moderates. One that is not deleted stays as it is.
 	RestoreComment(context.Context, *RestoreCommentRequest) (*Comment, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, or those that concern the caller: about tasks and comments.
 	ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error)
