@@ -135,3 +135,50 @@ func TestTheDocumentPromisesBounds(t *testing.T) {
 		t.Errorf("got the scheme %v, want one that cites RFC 8725", doc.Components.SecuritySchemes)
 	}
 }
+
+// TestWhatHasAVersionIsChangedConditionally: whoever is told an ETag may send it with any change of the thing.
+func TestWhatHasAVersionIsChangedConditionally(t *testing.T) {
+	t.Parallel()
+	type header struct {
+		Schema struct {
+			Description string `json:"description"`
+		} `json:"schema"`
+	}
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Name string `json:"name"`
+			} `json:"parameters"`
+			Responses map[string]struct {
+				Headers map[string]header `json:"headers"`
+			} `json:"responses"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal(rest.Document(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	things := 0
+	for path, item := range doc.Paths {
+		tag := item["get"].Responses["200"].Headers["ETag"]
+		if !strings.HasPrefix(tag.Schema.Description, "The version") {
+			continue
+		}
+		for _, method := range []string{"put", "patch", "delete"} {
+			op, ok := item[method]
+			if !ok {
+				continue
+			}
+			things++
+			var names []string
+			for _, p := range op.Parameters {
+				names = append(names, p.Name)
+			}
+			if !slices.Contains(names, "If-Match") || !slices.Contains(names, "If-None-Match") {
+				t.Errorf("%s %s takes %v, want conditions among them", method, path, names)
+			}
+		}
+	}
+	if things == 0 {
+		t.Error("nothing that has a version can be changed")
+	}
+}

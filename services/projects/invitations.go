@@ -114,6 +114,9 @@ func (s *service) DeleteInvitation(ctx context.Context, req *projectsv1.DeleteIn
 		if err != nil {
 			return err
 		}
+		if err := write.Expect(req.GetExpectedVersion(), i.Version, "invitation"); err != nil {
+			return err
+		}
 		return s.store.revokeInvitation(ctx, i)
 	})
 	if err != nil {

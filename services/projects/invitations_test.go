@@ -86,6 +86,24 @@ func TestWhoWasInvitedJoinsOnce(t *testing.T) {
 	}
 }
 
+func TestAnInvitationIsEndedAtTheVersionThatIsExpected(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	id := s.project(projectsv1.Visibility_VISIBILITY_PRIVATE).GetId()
+	i, _ := s.invite(s.as(manager), id, "user40@example.org", projectsv1.Role_ROLE_MEMBER)
+	for _, tt := range []struct {
+		version int64
+		want    errs.Code
+	}{{i.GetVersion() + 1, errs.PreconditionFailed}, {i.GetVersion(), ""}} {
+		_, err := s.projects.DeleteInvitation(s.as(manager), &projectsv1.DeleteInvitationRequest{
+			ProjectId: id, Id: i.GetId(), ExpectedVersion: tt.version,
+		})
+		if code(err) != tt.want {
+			t.Errorf("version %d: got %v, want %q", tt.version, err, tt.want)
+		}
+	}
+}
+
 func TestAKeyStandsForOneInvitation(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)

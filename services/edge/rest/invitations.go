@@ -99,12 +99,20 @@ func (a *api) getInvitation(ctx context.Context, in *InvitationID) (*Read[Invita
 
 type invitationDelete struct {
 	InvitationID
-	Keyed
+	Delete
 }
 
 func (a *api) deleteInvitation(ctx context.Context, in *invitationDelete) (*Written, error) {
-	return remove(ctx, in.Keyed, a.projects.DeleteInvitation,
-		&projectsv1.DeleteInvitationRequest{ProjectId: in.ID.ID, Id: in.InvitationID.InvitationID})
+	version, err := in.expected(ctx, func(ctx context.Context) (int64, error) {
+		i, err := a.projects.GetInvitation(ctx, &projectsv1.GetInvitationRequest{ProjectId: in.ID.ID, Id: in.InvitationID.InvitationID})
+		return i.GetVersion(), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return remove(ctx, in.Keyed, a.projects.DeleteInvitation, &projectsv1.DeleteInvitationRequest{
+		ProjectId: in.ID.ID, Id: in.InvitationID.InvitationID, ExpectedVersion: version,
+	})
 }
 
 func (a *api) acceptInvitation(ctx context.Context, in *Create[Acceptance]) (*Changed[Member], error) {

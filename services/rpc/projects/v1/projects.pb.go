@@ -1777,11 +1777,12 @@ func (x *ListInvitationsResponse) GetInvitations() []*Invitation {
 }
 
 type DeleteInvitationRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ProjectId     int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
-	Id            int64                  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId       int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Id              int64                  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	ExpectedVersion int64                  `protobuf:"varint,3,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *DeleteInvitationRequest) Reset() {
@@ -1824,6 +1825,13 @@ func (x *DeleteInvitationRequest) GetProjectId() int64 {
 func (x *DeleteInvitationRequest) GetId() int64 {
 	if x != nil {
 		return x.Id
+	}
+	return 0
+}
+
+func (x *DeleteInvitationRequest) GetExpectedVersion() int64 {
+	if x != nil {
+		return x.ExpectedVersion
 	}
 	return 0
 }
@@ -2398,11 +2406,12 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\"T\n" +
 	"\x17ListInvitationsResponse\x129\n" +
-	"\vinvitations\x18\x01 \x03(\v2\x17.projects.v1.InvitationR\vinvitations\"H\n" +
+	"\vinvitations\x18\x01 \x03(\v2\x17.projects.v1.InvitationR\vinvitations\"s\n" +
 	"\x17DeleteInvitationRequest\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\x03R\x02id\"4\n" +
+	"\x02id\x18\x02 \x01(\x03R\x02id\x12)\n" +
+	"\x10expected_version\x18\x03 \x01(\x03R\x0fexpectedVersion\"4\n" +
 	"\x17AcceptInvitationRequest\x12\x19\n" +
 	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\"S\n" +
 	"\x15BatchGetAccessRequest\x12\x1f\n" +
