@@ -64,6 +64,10 @@ type services struct {
 	keys  map[string]bool
 
 	grants map[string]auth.Grant // by personal access token
+
+	role projectsv1.Role // of the caller in project 1; a member when unspecified
+	lost error           // of BatchGetUsers
+	gone bool            // all accounts are deleted
 }
 
 type call struct {
@@ -574,8 +578,11 @@ func (s *services) ListTasks(_ context.Context, req *tasksv1.ListTasksRequest) (
 	return &tasksv1.ListTasksResponse{Tasks: all[from:to], Page: info}, nil
 }
 
-func (*services) BatchGetUsers(_ context.Context, req *usersv1.BatchGetUsersRequest) (*usersv1.BatchGetUsersResponse, error) {
+func (s *services) BatchGetUsers(_ context.Context, req *usersv1.BatchGetUsersRequest) (*usersv1.BatchGetUsersResponse, error) {
 	res := &usersv1.BatchGetUsersResponse{}
+	if s.lost != nil || s.gone {
+		return res, s.lost
+	}
 	for _, id := range req.GetIds() {
 		u := fakeUser()
 		u.Id = id
@@ -607,13 +614,15 @@ func (s *services) BatchGetTasks(_ context.Context, req *tasksv1.BatchGetTasksRe
 	return res, nil
 }
 
-// BatchGetAccess says that the caller is a member of project 1, and an owner of project 2, which is archived.
-func (*services) BatchGetAccess(_ context.Context, req *projectsv1.BatchGetAccessRequest) (*projectsv1.BatchGetAccessResponse, error) {
+// BatchGetAccess says that the caller is a member of project 1, or what it was told, and an owner of project 2, which is archived.
+func (s *services) BatchGetAccess(_ context.Context, req *projectsv1.BatchGetAccessRequest) (*projectsv1.BatchGetAccessResponse, error) {
 	res := &projectsv1.BatchGetAccessResponse{}
 	for _, id := range req.GetProjectIds() {
 		switch id {
 		case 1:
-			res.Access = append(res.Access, &projectsv1.Access{ProjectId: id, Role: projectsv1.Role_ROLE_MEMBER})
+			res.Access = append(res.Access, &projectsv1.Access{
+				ProjectId: id, Role: cmp.Or(s.role, projectsv1.Role_ROLE_MEMBER),
+			})
 		case 2:
 			res.Access = append(res.Access, &projectsv1.Access{ProjectId: id, Role: projectsv1.Role_ROLE_OWNER, Archived: true})
 		}

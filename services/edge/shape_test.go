@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/trackway/trackway/services/platform/errs"
+	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
 
 func TestReadsGiveTheFieldsThatAreAskedFor(t *testing.T) {
@@ -37,6 +40,32 @@ func TestReadsGiveTheFieldsThatAreAskedFor(t *testing.T) {
 		p := checkProblem(t, path, res)
 		if res.StatusCode != http.StatusBadRequest || len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Detail, "must be one of") {
 			t.Errorf("%s: got %d %+v, want a 400 that lists what is allowed", path, res.StatusCode, p.Errors)
+		}
+	}
+}
+
+// Whoever manages the members of a project whose owner's account is deleted makes one of them the owner.
+func TestPermissionsTellWhoMayGiveAProjectAnotherOwner(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		role projectsv1.Role
+		gone bool
+		lost error
+		want string
+	}{
+		{"the owner", projectsv1.Role_ROLE_OWNER, false, nil, `"transfer":true`},
+		{"an admin", projectsv1.Role_ROLE_ADMIN, false, nil, `"transfer":false`},
+		{"an admin without an owner", projectsv1.Role_ROLE_ADMIN, true, nil, `"transfer":true`},
+		{"a member without an owner", projectsv1.Role_ROLE_MEMBER, true, nil, `"transfer":false`},
+		{"an admin's token that can not read users", projectsv1.Role_ROLE_ADMIN, true, errs.New(errs.InsufficientScope, "No."), `"transfer":false`},
+	} {
+		w := newWorld(t)
+		w.fake.role, w.fake.gone, w.fake.lost = tt.role, tt.gone, tt.lost
+		for _, path := range []string{"/api/projects/1/?permissions=true", "/api/projects/?permissions=true"} {
+			if res := w.do("GET", path, ""); res.StatusCode != http.StatusOK || !strings.Contains(res.body, tt.want) {
+				t.Errorf("%s, %s: got %d %s, want %s", tt.name, path, res.StatusCode, res.body, tt.want)
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/trackway/trackway/services/platform/auth"
+	"github.com/trackway/trackway/services/platform/errs"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
 
@@ -66,16 +67,20 @@ func (a *api) viewProjects(ctx context.Context, s *ProjectShape, projects []*pro
 		roles  map[int64]access
 		err    error
 	)
-	if len(s.Expand) > 0 {
-		people = each(projects, (*projectsv1.Project).GetOwnerId)
-	}
-	if owners, err = a.usersOf(ctx, people); err != nil {
-		return nil, err
-	}
 	if s.Permissions {
 		if roles, err = a.accessTo(ctx, each(projects, (*projectsv1.Project).GetId)); err != nil {
 			return nil, err
 		}
+	}
+	for _, p := range projects {
+		if len(s.Expand) > 0 || roles[p.GetId()].inherits() {
+			people = append(people, p.GetOwnerId())
+		}
+	}
+	owners, err = a.usersOf(ctx, people)
+	blind := len(s.Expand) == 0 && errs.Is(err, errs.InsufficientScope) // and so nothing can be inherited
+	if err != nil && !blind {
+		return nil, err
 	}
 	views := make([]View[Project], 0, len(projects))
 	for _, p := range projects {
@@ -84,9 +89,10 @@ func (a *api) viewProjects(ctx context.Context, s *ProjectShape, projects []*pro
 			v.add("owner", owners[p.GetOwnerId()])
 		}
 		if in := roles[p.GetId()]; s.Permissions {
+			orphaned := !blind && owners[p.GetOwnerId()] == nil
 			v.add(permissionsName, ProjectPermissions{
 				Update: in.role.Allows(auth.UpdateProject), Delete: in.allows(auth.DeleteProject),
-				ManageMembers: in.allows(auth.ManageMembers), Transfer: in.allows(auth.ManageOwners),
+				ManageMembers: in.allows(auth.ManageMembers), Transfer: in.allows(auth.ManageOwners) || in.inherits() && orphaned,
 				CreateTasks: in.allows(auth.WriteTasks), Comment: in.allows(auth.WriteComments),
 			})
 		}
@@ -94,6 +100,9 @@ func (a *api) viewProjects(ctx context.Context, s *ProjectShape, projects []*pro
 	}
 	return views, nil
 }
+
+// inherits reports whether the caller could make another member the owner if the account of the present one were deleted.
+func (a access) inherits() bool { return a.allows(auth.ManageMembers) && !a.allows(auth.ManageOwners) }
 
 func (a *api) registerProjects() {
 	register(a, operation(http.MethodGet, "/api/projects/", "listProjects", tagProjects, "List projects",
