@@ -129,11 +129,12 @@ func (s *service) UpdateMember(ctx context.Context, req *projectsv1.UpdateMember
 // manages the members does it.
 func (s *service) transfer(ctx context.Context, p *project, to *member) error {
 	if denied := p.role(ctx).Require(auth.ManageOwners, "project"); denied != nil {
-		_, err := s.users.GetUser(ctx, &usersv1.GetUserRequest{Id: p.OwnerID})
-		if err == nil || errs.Is(err, errs.InsufficientScope) {
-			return errs.InProject(denied, p.ID)
-		} else if !errs.Is(err, errs.NotFound) {
+		orphaned, err := s.orphaned(ctx, p)
+		if err != nil {
 			return err
+		}
+		if !orphaned {
+			return errs.InProject(denied, p.ID)
 		}
 	}
 	from, err := s.store.member(ctx, p.ID, p.OwnerID)
@@ -141,6 +142,19 @@ func (s *service) transfer(ctx context.Context, p *project, to *member) error {
 		return err
 	}
 	return s.store.transfer(ctx, p, from, to)
+}
+
+// orphaned reports whether the account of the project's owner was deleted, as far as the caller may know.
+func (s *service) orphaned(ctx context.Context, p *project) (bool, error) {
+	_, err := s.users.GetUser(ctx, &usersv1.GetUserRequest{Id: p.OwnerID})
+	switch {
+	case errs.Is(err, errs.NotFound):
+		return true, nil
+	case errs.Is(err, errs.InsufficientScope):
+		return false, nil
+	default:
+		return false, err
+	}
 }
 
 // DeleteMember takes a user out of a project. Members may take themselves out.

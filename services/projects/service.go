@@ -157,7 +157,7 @@ func (s *service) DeleteProject(ctx context.Context, req *projectsv1.DeleteProje
 }
 
 // RestoreProject takes a project out of the trash, and with it everything inside. Until then only its owner, who may,
-// knows that it is there.
+// knows that it is there; if the owner's account was deleted, whoever may manage the members may.
 func (s *service) RestoreProject(ctx context.Context, req *projectsv1.RestoreProjectRequest) (*projectsv1.Project, error) {
 	var p *project
 	err := write.Retry(ctx, func(ctx context.Context) error {
@@ -166,11 +166,20 @@ func (s *service) RestoreProject(ctx context.Context, req *projectsv1.RestorePro
 			return err
 		}
 		live := p.DeletedAt.IsZero()
-		if err := p.role(ctx).Require(auth.DeleteProject, "project"); err != nil {
-			if !live {
+		denied := p.role(ctx).Require(auth.DeleteProject, "project")
+		switch {
+		case denied != nil && live:
+			return errs.InProject(denied, p.ID)
+		case denied != nil && !p.role(ctx).Allows(auth.ManageMembers):
+			return errs.Missing("project")
+		case denied != nil:
+			orphaned, err := s.orphaned(ctx, p)
+			if err != nil {
+				return err
+			}
+			if !orphaned {
 				return errs.Missing("project")
 			}
-			return errs.InProject(err, p.ID)
 		}
 		if err := write.Expect(req.GetExpectedVersion(), p.Version, "project"); err != nil {
 			return err

@@ -12,6 +12,30 @@ import (
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 )
 
+// A project that is in the trash of an account that is not there any more is restored by who could give it another owner.
+func TestADeletedProjectWhoseOwnerIsGoneComesBack(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	for by, want := range map[int64]errs.Code{manager: "", admin: "", worker: errs.NotFound, stranger: errs.NotFound} {
+		p, err := s.projects.CreateProject(s.as(nobody), &projectsv1.CreateProjectRequest{Name: "Apollo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for user, role := range map[int64]projectsv1.Role{manager: projectsv1.Role_ROLE_ADMIN, worker: projectsv1.Role_ROLE_MEMBER} {
+			_, err := s.projects.CreateMember(s.as(nobody), &projectsv1.CreateMemberRequest{ProjectId: p.GetId(), UserId: user, Role: role})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.projects.DeleteProject(s.as(nobody), &projectsv1.DeleteProjectRequest{Id: p.GetId()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.projects.RestoreProject(s.as(by), &projectsv1.RestoreProjectRequest{Id: p.GetId()}); code(err) != want {
+			t.Errorf("restored by user %d: got %v, want %q", by, err, want)
+		}
+	}
+}
+
 func TestADeletedProjectIsInItsOwnersTrashAndComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
