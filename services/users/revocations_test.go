@@ -445,6 +445,55 @@ func TestAnEndedSessionLeavesNothingThatLasts(t *testing.T) {
 	}
 }
 
+// TestNobodyMakesAnAdministratorBesideTheirOwnEnd: what ends the caller at the same time comes before it, or after.
+func TestNobodyMakesAnAdministratorBesideTheirOwnEnd(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	bob := w.register(t, "bob")
+	for name, do := range map[string]func(ctx context.Context) error{
+		"create": func(ctx context.Context) error {
+			_, err := w.CreateUser(ctx, &usersv1.CreateUserRequest{Name: "Eve", Email: address("eve"), Password: password, Role: usersv1.Role_ROLE_ADMIN})
+			return err
+		},
+		"update": func(ctx context.Context) error {
+			_, err := w.UpdateUser(ctx, &usersv1.UpdateUserRequest{Id: bob.GetId(), UpdateMask: mask("role"), Role: usersv1.Role_ROLE_ADMIN})
+			return err
+		},
+	} {
+		caller := w.register(t, name)
+		promote := &usersv1.UpdateUserRequest{Id: caller.GetId(), UpdateMask: mask("role"), Role: usersv1.Role_ROLE_ADMIN}
+		if _, err := w.UpdateUser(w.as(t, w.admin), promote); err != nil {
+			t.Fatal(err)
+		}
+		ctx := with(t.Context(), w.login(t, name))
+		tx, err := w.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What a demotion does.
+		_, err = tx.NewRaw("UPDATE users SET version = version + 1, role = 1 WHERE id = ?", caller.GetId()).Exec(t.Context())
+		if err == nil {
+			_, err = tx.NewRaw("UPDATE sessions SET revoked_at = clock_timestamp() WHERE user_id = ?", caller.GetId()).Exec(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := make(chan error, 1)
+		go func() { made <- do(ctx) }()
+		tick := time.NewTicker(10 * time.Millisecond)
+		for w.count(t, "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") == 0 && len(made) == 0 {
+			<-tick.C
+		}
+		tick.Stop()
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-made; !errs.Is(err, errs.Unauthenticated) {
+			t.Errorf("%s: got %v, want %v", name, err, errs.Unauthenticated)
+		}
+	}
+}
+
 // TestOnlyWhatCanStillBeAcceptedIsTold: whoever ends very many old sessions at once must not make the answer one that is
 // too long to be read, for then nobody would learn of any.
 func TestOnlyWhatCanStillBeAcceptedIsTold(t *testing.T) {

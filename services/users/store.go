@@ -70,8 +70,14 @@ func (s store) list(ctx context.Context, f userFilter, q *page.Query[*user]) (pa
 	return p, postgres.Error(err, "user")
 }
 
-// requireLive is Unauthenticated if the caller's session or personal access token has ended. Its access tokens are accepted
-// for a few seconds more, and what lasts longer than that must not be made with them.
+// hold locks users, in one order, so that what happens to one of them at the same time comes before or afterwards as a whole.
+func hold(ctx context.Context, tx postgres.Tx, ids ...int64) error {
+	_, err := tx.NewSelect().Model((*user)(nil)).Column("id").Where("u.id IN (?)", bun.List(ids)).OrderExpr("u.id").For("UPDATE").Exec(ctx)
+	return err
+}
+
+// requireLive is Unauthenticated if the session or personal access token of the caller, who is held, has ended. Its access
+// tokens are accepted for a few seconds more, and what lasts longer than that must not be made with them.
 func requireLive(ctx context.Context, tx postgres.Tx) error {
 	c := auth.CallerFrom(ctx)
 	var ended bool
@@ -88,6 +94,9 @@ func requireLive(ctx context.Context, tx postgres.Tx) error {
 func (s store) create(ctx context.Context, u *user) error {
 	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		if u.governs() {
+			if err := hold(ctx, tx, auth.CallerFrom(ctx).UserID); err != nil {
+				return write.Change{}, err
+			}
 			if err := requireLive(ctx, tx); err != nil {
 				return write.Change{}, err
 			}
@@ -101,17 +110,22 @@ func (s store) create(ctx context.Context, u *user) error {
 // is to sign out. When resigns is set, another admin has to remain.
 func (s store) update(ctx context.Context, u *user, resigns bool, out signOut, happened ...events.Event) error {
 	return write.Tx(ctx, s.db, "user", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
-		if resigns {
-			if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
-				return write.Change{}, err
-			}
+		var err error
+		switch {
+		case resigns:
+			err = requireOtherAdmin(ctx, tx, u.ID)
+		case len(happened) > 0: // more than the name
+			err = hold(ctx, tx, auth.CallerFrom(ctx).UserID, u.ID)
 		}
-		err := write.Row(ctx, tx, u, tx.NewUpdate().Model(u).
+		if err != nil {
+			return write.Change{}, err
+		}
+		err = write.Row(ctx, tx, u, tx.NewUpdate().Model(u).
 			Column("name", "email", "role", "active", "password_hash").
 			Set("version = version + 1, updated_at = now()").
 			Where("id = ? AND version = ? AND deleted_at IS NULL", postgres.Arg(u.ID), postgres.Arg(u.Version)).
 			Returning("version, updated_at"))
-		if err == nil && len(happened) > 0 { // more than the name
+		if err == nil && len(happened) > 0 {
 			err = requireLive(ctx, tx)
 		}
 		if err != nil {
@@ -144,17 +158,18 @@ func (s store) remove(ctx context.Context, u *user, resigns bool) error {
 	})
 }
 
-// requireOtherAdmin is a Conflict when the user is the only active admin. It locks the rows of all of them, in one
-// order, so that of admins who resign at the same time each sees what those before it have done.
+// requireOtherAdmin is a Conflict when the user is the only active admin. It locks the rows of all of them and of the
+// caller, in one order, so that of admins who resign at the same time each sees what those before it have done.
 func requireOtherAdmin(ctx context.Context, tx postgres.Tx, id int64) error {
-	var admins []int64
-	err := tx.NewSelect().Model((*user)(nil)).Column("id").
-		Where("u.role = 2 AND u.active AND u.deleted_at IS NULL").
-		OrderExpr("u.id").For("UPDATE").Scan(ctx, &admins)
+	const governs = "u.role = 2 AND u.active AND u.deleted_at IS NULL"
+	var others []bool
+	err := tx.NewSelect().Model((*user)(nil)).ColumnExpr(governs+" AND u.id <> ?", id).
+		Where(governs).WhereOr("u.id = ?", auth.CallerFrom(ctx).UserID).
+		OrderExpr("u.id").For("UPDATE").Scan(ctx, &others)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(admins, func(other int64) bool { return other != id }) {
+	if !slices.Contains(others, true) {
 		return errs.New(errs.Conflict, "This is the last active administrator. Make another user one first.")
 	}
 	return nil
