@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/uptrace/bun"
 	"golang.org/x/crypto/argon2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -491,6 +492,34 @@ func TestNobodyMakesAnAdministratorBesideTheirOwnEnd(t *testing.T) {
 		if err := <-made; !errs.Is(err, errs.Unauthenticated) {
 			t.Errorf("%s: got %v, want %v", name, err, errs.Unauthenticated)
 		}
+	}
+}
+
+// TestWhatHasJustExpiredIsEndedToo: its last access tokens are accepted for as long as clocks may differ.
+func TestWhatHasJustExpiredIsEndedToo(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	ses := sessionOf(w.login(t, "ada"))
+	first, second := w.token(w.as(t, ada), t, auth.ReadTasksScope), w.token(w.as(t, ada), t, auth.ReadTasksScope)
+	for _, table := range []string{"sessions", "tokens"} {
+		_, err := w.db.NewRaw("UPDATE ? SET last_used_at = now(), expires_at = now() - interval '5 seconds' WHERE user_id = ?",
+			bun.Ident(table), ada.GetId()).Exec(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.DeleteToken(w.as(t, ada), &usersv1.DeleteTokenRequest{Id: first.GetId()}); err != nil {
+		t.Errorf("one token: got %v, want success", err)
+	}
+	if _, err := w.DeleteUser(w.as(t, ada), &usersv1.DeleteUserRequest{Id: ada.GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	got, want := w.revoked(t, nil).GetSessionIds(), []string{ses, sidOf(first.GetId()), sidOf(second.GetId())}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("ended: got %v, want %v", got, want)
 	}
 }
 

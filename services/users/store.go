@@ -311,7 +311,7 @@ func (o signOut) apply(ctx context.Context, tx postgres.Tx, userID int64) (ended
 	all := &token{UserID: userID}
 	res, err := tx.NewUpdate().Model((*token)(nil)).
 		Set("version = version + 1, revoked_at = clock_timestamp()").
-		Where("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > now()", postgres.Arg(userID)).Exec(ctx)
+		Where("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > ?", postgres.Arg(userID), postgres.Arg(accepted())).Exec(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -321,11 +321,14 @@ func (o signOut) apply(ctx context.Context, tx postgres.Tx, userID int64) (ended
 	return append(ended, all.event("revoked")), nil
 }
 
+// accepted is when the sessions and tokens expired whose last access token may be accepted until now.
+func accepted() time.Time { return time.Now().Add(-auth.Skew) }
+
 func (o signOut) endSessions(ctx context.Context, tx postgres.Tx, userID int64) ([]events.Event, error) {
 	ses := &session{UserID: userID}
 	q := tx.NewUpdate().Model((*session)(nil)).
 		Set("version = version + 1, revoked_at = clock_timestamp()").
-		Where("s.user_id = ? AND s.revoked_at IS NULL AND s.expires_at > now()", userID)
+		Where("s.user_id = ? AND s.revoked_at IS NULL AND s.expires_at > ?", userID, accepted())
 	if !o.all {
 		ses.ID, ses.Version = o.one, 2 // a session is revoked once
 		q = q.Where("s.id::text = ?", o.one)
@@ -441,7 +444,8 @@ func (s store) endToken(ctx context.Context, userID, id int64) error {
 		t := &token{ID: id, UserID: userID, Version: 2} // a token is revoked once
 		res, err := tx.NewUpdate().Model(t).
 			Set("version = version + 1, revoked_at = clock_timestamp()").
-			Where("id = ? AND user_id = ? AND revoked_at IS NULL AND expires_at > now()", postgres.Arg(id), postgres.Arg(userID)).Exec(ctx)
+			Where("id = ? AND user_id = ? AND revoked_at IS NULL AND expires_at > ?",
+				postgres.Arg(id), postgres.Arg(userID), postgres.Arg(accepted())).Exec(ctx)
 		if err != nil {
 			return write.Change{}, err
 		}

@@ -27,8 +27,8 @@ import (
 // tokenType is the JWT type of an access token, RFC 9068 section 2.1.
 const tokenType = "at+jwt"
 
-// skew is how far the clocks of two machines may differ.
-const skew = 30 * time.Second
+// Skew is how far the clocks of two machines may differ: for so long tokens that have expired are accepted.
+const Skew = 30 * time.Second
 
 // remembered is how many verified tokens a Verifier keeps; beyond it the least used are verified again.
 const remembered = 16384
@@ -180,7 +180,7 @@ func thumbprint(public ed25519.PublicKey) string {
 func (i *Issuer) Lifetime() time.Duration { return i.lifetime }
 
 // Accepted is how long after it was issued a token may still be accepted, somewhere: its lifetime and the skew.
-func (i *Issuer) Accepted() time.Duration { return i.lifetime + skew }
+func (i *Issuer) Accepted() time.Duration { return i.lifetime + Skew }
 
 // Issue signs an access token for a user and session.
 func (i *Issuer) Issue(userID int64, admin bool, session string) (string, error) {
@@ -272,7 +272,7 @@ func NewVerifier(cfg Config, keys Keys, ended *Revocations) *Verifier {
 		ended: ended,
 		seen:  seen,
 		parser: jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithIssuer(cfg.Issuer),
-			jwt.WithAudience(cfg.Audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(skew),
+			jwt.WithAudience(cfg.Audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(Skew),
 			jwt.WithStrictDecoding()),
 	}
 }
@@ -291,7 +291,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Caller, error) {
 // verify is Verify for a session that has not ended.
 func (v *Verifier) verify(ctx context.Context, token string) (*Caller, error) {
 	if c, ok := v.seen.Get(token); ok {
-		if time.Now().Before(c.Expires.Add(skew)) {
+		if time.Now().Before(c.Expires.Add(Skew)) {
 			return c, nil
 		}
 		v.seen.Remove(token)

@@ -171,13 +171,13 @@ func TestOnlyAGoodTokenIsAccepted(t *testing.T) {
 		{"no audience", []func(*draft){claim("aud", nil)}, false},
 		{"an empty audience", []func(*draft){claim("aud", []string{})}, false},
 
-		{"expired", []func(*draft){claim("exp", in(-skew-time.Second))}, false},
+		{"expired", []func(*draft){claim("exp", in(-Skew-time.Second))}, false},
 		{"without end", []func(*draft){claim("exp", nil)}, false},
 		{"without id", []func(*draft){claim("jti", nil)}, false},
 		{"without the time of issue", []func(*draft){claim("iat", nil)}, false},
 		{"an end that is no number", []func(*draft){claim("exp", "never")}, false},
-		{"not valid yet", []func(*draft){claim("nbf", in(skew+10*time.Second))}, false},
-		{"issued in the future", []func(*draft){claim("iat", in(skew+10*time.Second))}, false},
+		{"not valid yet", []func(*draft){claim("nbf", in(Skew+10*time.Second))}, false},
+		{"issued in the future", []func(*draft){claim("iat", in(Skew+10*time.Second))}, false},
 
 		{"no user", []func(*draft){claim("sub", nil)}, false},
 		{"user zero", []func(*draft){claim("sub", "0")}, false},
@@ -279,7 +279,7 @@ func TestAVerifiedTokenIsRememberedUntilItExpires(t *testing.T) {
 		if keys.asked != 1 {
 			t.Errorf("signatures checked: got %d, want 1", keys.asked)
 		}
-		<-time.After(time.Minute + skew - time.Second)
+		<-time.After(time.Minute + Skew - time.Second)
 		if _, err := v.Verify(t.Context(), token); err != nil {
 			t.Errorf("just before the end: got %v, want no error", err)
 		}
