@@ -523,6 +523,37 @@ func TestWhatHasJustExpiredIsEndedToo(t *testing.T) {
 	}
 }
 
+// TestAUserHasSoManySessionsAtMost: one more ends that which was not used for longest, and no more than that.
+func TestAUserHasSoManySessionsAtMost(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.register(t, "ada")
+	first := w.login(t, "ada")
+	_, err := w.db.NewRaw(`INSERT INTO sessions (user_id, refresh_hash, family_hash, device, expires_at, last_used_at)
+		SELECT ?, sha256(n::text::bytea), sha256('family'), '', now() + interval '1 day', now() - n * interval '1 minute'
+		FROM generate_series(1, ?) AS n`, ada.GetId(), maxSessions-1).Exec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := func() int {
+		return w.count(t, "sessions WHERE user_id = ? AND revoked_at IS NULL", ada.GetId())
+	}
+	if _, err := w.refresh(t.Context(), first.GetRefreshToken()); err != nil || live() != maxSessions {
+		t.Fatalf("got %d sessions, %v, want %d", live(), err, maxSessions)
+	}
+	for n := range 2 {
+		w.mustRefresh(t, w.login(t, "ada"), true)
+		oldest := w.count(t, "sessions WHERE user_id = ? AND revoked_at IS NULL AND last_used_at < now() - ? * interval '1 minute'",
+			ada.GetId(), maxSessions-1-n)
+		if live() != maxSessions || oldest != 0 {
+			t.Errorf("got %d sessions, of the oldest %d, want %d and none", live(), oldest, maxSessions)
+		}
+		if got := w.count(t, "events WHERE type = 'session.revoked' AND subject_id = ?", ada.GetId()); got != n+1 {
+			t.Errorf("got %d events of ended sessions, want %d", got, n+1)
+		}
+	}
+}
+
 // TestOnlyWhatCanStillBeAcceptedIsTold: whoever ends very many old sessions at once must not make the answer one that is
 // too long to be read, for then nobody would learn of any.
 func TestOnlyWhatCanStillBeAcceptedIsTold(t *testing.T) {

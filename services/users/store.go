@@ -219,8 +219,29 @@ func (s store) createSession(ctx context.Context, ses *session, u *user) error {
 			return write.Change{}, err
 		}
 		_, err = tx.NewInsert().Model(ses).Returning("version, created_at, last_used_at").Exec(ctx)
-		return write.Changed(&emptypb.Empty{}, ses.event("created")), err
+		if err != nil {
+			return write.Change{}, err
+		}
+		ended, err := endExcess(ctx, tx, ses)
+		return write.Changed(&emptypb.Empty{}, append(ended, ses.event("created"))...), err
 	})
+}
+
+// endExcess ends what a user has of sessions beyond those that a user may have, of which the new one is, the one first that
+// was not used for longest. It waits for none that is used just now.
+func endExcess(ctx context.Context, tx postgres.Tx, begun *session) (happened []events.Event, err error) {
+	var ended []*session
+	_, err = tx.NewUpdate().Model(&ended).
+		Set("version = version + 1, revoked_at = clock_timestamp()").
+		Where(`s.id IN (SELECT id FROM sessions WHERE revoked_at IS NULL AND id IN (
+				SELECT id FROM sessions WHERE user_id = ? AND id <> ? AND revoked_at IS NULL AND expires_at > now()
+				ORDER BY last_used_at DESC, id OFFSET ? LIMIT ?
+			) FOR UPDATE SKIP LOCKED)`, begun.UserID, begun.ID, maxSessions-1, maxSessions).
+		Returning("s.id, s.user_id, s.version").Exec(ctx)
+	for _, s := range ended {
+		happened = append(happened, s.event("revoked"))
+	}
+	return happened, err
 }
 
 // useSession locks the session and its user, and does to them what decide says a refresh token comes to.
@@ -252,7 +273,7 @@ func (s store) useSession(ctx context.Context, id string, decide func(*user, *se
 	return u, ses, err
 }
 
-// maxSessions is how many sessions a list holds.
+// maxSessions is how many sessions a user has, and so a list holds, at most.
 const maxSessions = 200
 
 // listSessions gives the sessions of the user that have not ended, the one used last first.
