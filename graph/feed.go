@@ -305,7 +305,7 @@ func (f *feed) access(ctx context.Context, projects ...int64) (map[int64]bool, e
 	}
 	answer, err := patiently(ctx, func() ([]*projectsv1.Access, error) {
 		if f.own {
-			mine, err := f.cfg.Projects.ListAccess(ctx, &projectsv1.ListAccessRequest{})
+			mine, err := f.cfg.Projects.ListAccess(ctx, &projectsv1.ListAccessRequest{ProjectIds: projects})
 			return mine.GetAccess(), err
 		}
 		them, err := f.cfg.Projects.BatchGetAccess(ctx, &projectsv1.BatchGetAccessRequest{ProjectIds: projects})

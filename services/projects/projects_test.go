@@ -664,6 +664,31 @@ func TestAccessIsOneStatement(t *testing.T) {
 	}
 }
 
+// Others can make somebody a member of any number of projects, and what is said of all of them at once has to be read.
+func TestTheListOfAccessIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	const most = 10_000
+	_, err := s.db.ExecContext(t.Context(), `
+		WITH made AS (INSERT INTO projects (name, description, visibility, owner_id) SELECT 'Apollo', '', 1, ? FROM generate_series(1, ?) RETURNING id),
+		owners AS (INSERT INTO members (project_id, user_id, role) SELECT id, ?, 5 FROM made)
+		INSERT INTO members (project_id, user_id, role) SELECT id, ?, 3 FROM made`, owner, most+1, owner, worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.projects.ListAccess(s.as(worker), &projectsv1.ListAccessRequest{})
+	if err != nil || len(all.GetAccess()) != most {
+		t.Errorf("all: got %d, %v, want %d", len(all.GetAccess()), err, most)
+	}
+	newest := s.project(projectsv1.Visibility_VISIBILITY_PUBLIC).GetId()
+	for user, want := range map[int64]int{worker: 1, stranger: 0} {
+		some, err := s.projects.ListAccess(s.as(user), &projectsv1.ListAccessRequest{ProjectIds: []int64{newest, newest + 1}})
+		if err != nil || len(some.GetAccess()) != want {
+			t.Errorf("user %d, some: got %v, %v, want %d", user, some, err, want)
+		}
+	}
+}
+
 func TestForeignKeysAreIndexed(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)

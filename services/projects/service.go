@@ -229,9 +229,12 @@ func (s *service) BatchGetAccess(ctx context.Context, req *projectsv1.BatchGetAc
 	return answer, nil
 }
 
-// ListAccess says what the caller is in every project it is a member of.
-func (s *service) ListAccess(ctx context.Context, _ *projectsv1.ListAccessRequest) (*projectsv1.ListAccessResponse, error) {
-	projects, err := s.store.access(ctx, auth.CallerFrom(ctx).UserID)
+// ListAccess says what the caller is in the projects that it is a member of, or in some of them.
+func (s *service) ListAccess(ctx context.Context, req *projectsv1.ListAccessRequest) (*projectsv1.ListAccessResponse, error) {
+	if len(req.GetProjectIds()) > maxBatch {
+		return nil, errs.InvalidField("project_ids", "must be at most %d", maxBatch)
+	}
+	projects, err := s.store.access(ctx, auth.CallerFrom(ctx).UserID, req.GetProjectIds()...)
 	if err != nil {
 		return nil, err
 	}

@@ -168,13 +168,22 @@ func holdMembers(ctx context.Context, tx postgres.Tx, projectID int64) (userIDs 
 	return userIDs, err
 }
 
-// access gives the user's own roles, by project, and of the projects no more than decides on access.
-func (s store) access(ctx context.Context, userID int64) ([]*project, error) {
+// maxAccess is in how many projects at most it is said at once what a user is. Others can make somebody a member of any
+// number.
+const maxAccess = 10_000
+
+// access gives the user's own roles, by project, and of the projects no more than decides on access: of those among the
+// ids, or without ids of all.
+func (s store) access(ctx context.Context, userID int64, ids ...int64) ([]*project, error) {
 	var projects []*project
-	err := s.db.Scan(ctx, s.db.NewSelect().Model(&projects).
+	sel := s.db.NewSelect().Model(&projects).
 		Column("id", "visibility", "archived_at", "require_if_match").ColumnExpr("mine.role").
 		Join("JOIN members AS mine ON mine.project_id = p.id AND mine.user_id = ?", postgres.Arg(userID)).
-		Where("p.deleted_at IS NULL").OrderExpr("p.id"), &projects)
+		Where("p.deleted_at IS NULL").OrderExpr("p.id").Limit(maxAccess)
+	if len(ids) > 0 {
+		sel = sel.Where("p.id = ANY(?)", postgres.ArrayArg(ids))
+	}
+	err := s.db.Scan(ctx, sel, &projects)
 	return projects, postgres.Error(err, "project")
 }
 

@@ -2061,7 +2061,9 @@ func (x *BatchGetAccessResponse) GetAccess() []*Access {
 }
 
 type ListAccessRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of these only; all that the caller is a member of when empty.
+	ProjectIds    []int64 `protobuf:"varint,1,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2094,6 +2096,13 @@ func (x *ListAccessRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListAccessRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessRequest) Descriptor() ([]byte, []int) {
 	return file_projects_v1_projects_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListAccessRequest) GetProjectIds() []int64 {
+	if x != nil {
+		return x.ProjectIds
+	}
+	return nil
 }
 
 type ListAccessResponse struct {
@@ -2427,8 +2436,10 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"member_ids\x18\x04 \x03(\x03R\tmemberIds\x12(\n" +
 	"\x10require_if_match\x18\x05 \x01(\bR\x0erequireIfMatch\"E\n" +
 	"\x16BatchGetAccessResponse\x12+\n" +
-	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"\x13\n" +
-	"\x11ListAccessRequest\"A\n" +
+	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"4\n" +
+	"\x11ListAccessRequest\x12\x1f\n" +
+	"\vproject_ids\x18\x01 \x03(\x03R\n" +
+	"projectIds\"A\n" +
 	"\x12ListAccessResponse\x12+\n" +
 	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"U\n" +
 	"\x14ExplainAccessRequest\x12\x1d\n" +

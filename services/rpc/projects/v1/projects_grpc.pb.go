@@ -98,7 +98,8 @@ type ProjectsServiceClient interface {
 	BatchGetAccess(ctx context.Context, in *BatchGetAccessRequest, opts ...grpc.CallOption) (*BatchGetAccessResponse, error)
 	// ExplainAccess says what a permission in a project takes, and who can give it.
 	ExplainAccess(ctx context.Context, in *ExplainAccessRequest, opts ...grpc.CallOption) (*ExplainAccessResponse, error)
-	// ListAccess says what the caller is in every project it is a member of.
+	// ListAccess says what the caller is in the projects that it is a member of: at most 10,000, the oldest ones. It never
+	// says that there is no access: whoever does not find a project asks BatchGetAccess.
 	ListAccess(ctx context.Context, in *ListAccessRequest, opts ...grpc.CallOption) (*ListAccessResponse, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
 	// projects and their members.
@@ -384,7 +385,8 @@ type ProjectsServiceServer interface {
 	BatchGetAccess(context.Context, *BatchGetAccessRequest) (*BatchGetAccessResponse, error)
 	// ExplainAccess says what a permission in a project takes, and who can give it.
 	ExplainAccess(context.Context, *ExplainAccessRequest) (*ExplainAccessResponse, error)
-	// ListAccess says what the caller is in every project it is a member of.
+	// ListAccess says what the caller is in the projects that it is a member of: at most 10,000, the oldest ones. It never
+	// says that there is no access: whoever does not find a project asks BatchGetAccess.
 	ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
 	// projects and their members.
