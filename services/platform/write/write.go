@@ -126,6 +126,9 @@ func Retry(ctx context.Context, update func(ctx context.Context) error) error {
 		if err := update(ctx); !errors.Is(err, ErrRaced) {
 			return err
 		}
+		if n == attempts-1 {
+			break
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

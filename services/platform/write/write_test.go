@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
@@ -185,9 +186,16 @@ func TestRetryEndsWhenNobodyIsInTheWay(t *testing.T) {
 	if err != nil || n != 3 {
 		t.Errorf("got %v after %d attempts, want success at the third", err, n)
 	}
-	if err := write.Retry(t.Context(), func(context.Context) error { return write.ErrRaced }); !errs.Is(err, errs.Unavailable) {
-		t.Errorf("always raced: got %v, want %s", err, errs.Unavailable)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var last time.Time
+		err := write.Retry(t.Context(), func(context.Context) error {
+			last = time.Now()
+			return write.ErrRaced
+		})
+		if waited := time.Since(last); !errs.Is(err, errs.Unavailable) || waited > 0 {
+			t.Errorf("always raced: got %v, %v after the last attempt, want %s at once", err, waited, errs.Unavailable)
+		}
+	})
 }
 
 // All that has been kept long enough goes, however much it is, and nothing else.
