@@ -41,7 +41,8 @@ type server struct {
 	got     chan string
 
 	mu     sync.Mutex
-	refuse int // so many times
+	refuse int  // so many times
+	hangUp bool // as soon as a mail was taken
 	from   []string
 }
 
@@ -50,7 +51,9 @@ func newServer(t *testing.T) *server {
 	s := &server{got: make(chan string, 100)}
 	cert, pool := certificate(t)
 	s.trust = &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}
-	srv := gosmtp.NewServer(gosmtp.BackendFunc(func(*gosmtp.Conn) (gosmtp.Session, error) { return &session{server: s}, nil }))
+	srv := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
+		return &session{server: s, conn: c.Conn()}, nil
+	}))
 	srv.Domain, srv.TLSConfig = "localhost", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -95,7 +98,9 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 
 type session struct {
 	server *server
+	conn   net.Conn
 	in     bool
+	taken  bool
 }
 
 func (*session) AuthMechanisms() []string { return []string{sasl.Plain} }
@@ -132,10 +137,17 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 func (s *session) Data(r io.Reader) error {
 	b, err := io.ReadAll(r)
 	s.server.got <- string(b)
+	s.taken = true
 	return err
 }
 
-func (*session) Reset()        {}
+// Reset comes after the answer to what was taken.
+func (s *session) Reset() {
+	if s.taken && s.server.hangUp {
+		_ = s.conn.Close()
+	}
+}
+
 func (*session) Logout() error { return nil }
 
 // sender is the configured sender, which trusts the server.
@@ -297,6 +309,21 @@ func TestWhatIsRefusedIsTriedAgainAndNobodysAddressIsLogged(t *testing.T) {
 	waitForNone(t, db)
 	if text := log.String(); strings.Contains(text, "ada@example.org") || strings.Count(text, "code 451") != 2 {
 		t.Errorf("log: got %s, want two refusals without the address", text)
+	}
+}
+
+func TestWhatWasTakenIsNotSentAgainToAServerThatHangsUp(t *testing.T) {
+	t.Parallel()
+	db, s := open(t), newServer(t)
+	s.hangUp = true
+	queue(t, db, "ada@example.org", time.Hour, nil)
+	o := NewOutbox(s.sender(t), slog.New(slog.NewTextHandler(t.Output(), nil)), telemetry.IDs{})
+	if sent, err := o.step(t.Context(), db); err != nil || !sent {
+		t.Fatalf("got %v, %v, want a mail", sent, err)
+	}
+	s.next(t)
+	if got := left(t, db); got != 0 {
+		t.Errorf("mails that will be sent again: got %d, want none", got)
 	}
 }
 

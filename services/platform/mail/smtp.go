@@ -115,7 +115,8 @@ func (s *smtp) Send(ctx context.Context, id string, m Message) error {
 	if err != nil {
 		return fmt.Errorf("prepare to send: %w", err)
 	}
-	if err := client.DialAndSendWithContext(ctx, msg); err != nil {
+	// What was taken is sent, however the server says goodbye.
+	if err := client.DialAndSendWithContext(ctx, msg); err != nil && !msg.IsDelivered() {
 		return fmt.Errorf("send: %w", err)
 	}
 	return nil
