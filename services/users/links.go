@@ -23,10 +23,13 @@ import (
 )
 
 const (
-	// linkTTL is how long a link works, and linkPause the least time between two mails of links to set a password, so that
-	// nobody's mailbox is flooded and no link is replaced before it can be followed.
+	// linkTTL is how long a link works, and linkPause the least time between two mails of links for one user and purpose, so
+	// that nobody's mailbox is flooded and no link is replaced before it can be followed.
 	linkTTL   = time.Hour
 	linkPause = time.Minute
+	// linksToOne is how many links that make an address an account's it has been mailed at once, whoever asks. Those beyond are
+	// not sent, and nobody learns that others ask, too.
+	linksToOne = 20
 	// resetEvery is how often requests for links are looked for, and resetTimeout how long one may take.
 	resetEvery   = time.Second
 	resetTimeout = 10 * time.Second

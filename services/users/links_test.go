@@ -197,6 +197,7 @@ func TestAnAddressIsChangedByWhoReadsItsMail(t *testing.T) {
 	tokens := w.login(t, "ada")
 	ask := func(email string) string {
 		t.Helper()
+		w.askedLongAgo(t)
 		_, err := w.RequestEmailChange(w.as(t, ada), &usersv1.RequestEmailChangeRequest{Email: email, CurrentPassword: password})
 		if err != nil {
 			t.Fatal(err)
@@ -230,6 +231,53 @@ func TestAnAddressIsChangedByWhoReadsItsMail(t *testing.T) {
 	}
 	w.mails(t, ada.GetEmail(), 1) // the old one is told
 	w.mustRefresh(t, tokens, true)
+}
+
+// askedLongAgo has the pauses between links be over.
+func (w *world) askedLongAgo(t *testing.T) {
+	t.Helper()
+	if _, err := w.db.NewRaw("UPDATE links SET created_at = created_at - ? * interval '1 second'", linkPause.Seconds()).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNobodysMailboxIsFloodedByOthersWhoAskForItsAddress: neither by one account, nor by many.
+func TestNobodysMailboxIsFloodedByOthersWhoAskForItsAddress(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	const victim = "victim@example.org"
+	ask := func(u *usersv1.User) errs.Code {
+		_, err := w.RequestEmailChange(w.as(t, u), &usersv1.RequestEmailChangeRequest{Email: victim, CurrentPassword: password})
+		return code(err)
+	}
+	ada := w.register(t, "ada")
+	for i, want := range []errs.Code{"", errs.RateLimited} {
+		if got := ask(ada); got != want {
+			t.Errorf("request %d: got %q, want %q", i, got, want)
+		}
+	}
+	w.askedLongAgo(t)
+	if got := ask(ada); got != "" {
+		t.Errorf("after the pause: got %q, want success", got)
+	}
+	if got := len(w.mails(t, victim, 0)); got != 2 {
+		t.Errorf("mails: got %d, want 2", got)
+	}
+	// As many accounts as there may be have asked, in whatever case.
+	_, err := w.db.NewRaw(`WITH made AS (
+			INSERT INTO users (name, email, role, active, password_hash) SELECT 'Eve', 'eve' || n || '@example.org', 1, true, '' FROM generate_series(2, ?) AS n
+			RETURNING id
+		) INSERT INTO links (user_id, purpose, hash, email, expires_at) SELECT id, ?, sha256(id::text::bytea), upper(?), now() + interval '1 hour' FROM made`,
+		linksToOne, setEmail, victim).Exec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(w.register(t, "bob")); got != "" { // who does not learn of it
+		t.Errorf("beside many others: got %q, want success", got)
+	}
+	if got := len(w.mails(t, victim, 0)); got != 2 {
+		t.Errorf("mails beside many others: got %d, want no more than 2", got)
+	}
 }
 
 func TestTheAuditTrailTellsWhatHappened(t *testing.T) {

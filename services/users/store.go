@@ -551,19 +551,36 @@ func putLink(ctx context.Context, tx postgres.Tx, l *link) error {
 }
 
 // createLink adds the link to another address, and queues its mail, if the user is as it was when its password was
-// compared, or is write.ErrRaced: a change that ends the user's links must not miss one that is made meanwhile.
+// compared, or is write.ErrRaced: a change that ends the user's links must not miss one that is made meanwhile. It is
+// RateLimited when the user has been mailed one in the pause before.
 func (s store) createLink(ctx context.Context, l *link, u *user, m mail.Message) error {
 	return write.Tx(ctx, s.db, "link", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
 		err := tx.NewSelect().Model(u).
 			Where("u.id = ? AND u.password_hash = ? AND u.email = ? AND u.active AND u.deleted_at IS NULL", u.ID, u.PasswordHash, u.Email).
-			For("SHARE").Scan(ctx)
+			For("UPDATE").Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
 			return write.Change{}, write.ErrRaced
 		}
 		if err != nil {
 			return write.Change{}, err
 		}
-		return write.Changed(&emptypb.Empty{}, u.security("email.asked")), errors.Join(putLink(ctx, tx, l), mail.Queue(ctx, tx, m))
+		var lately bool
+		var mailed int // to the address
+		err = tx.NewRaw(`SELECT EXISTS (SELECT FROM links WHERE user_id = ?0 AND purpose = ?1 AND created_at > ?2),
+			(SELECT count(*) FROM links WHERE lower(email) = lower(?3) AND purpose = ?1 AND expires_at > now())`,
+			u.ID, setEmail, time.Now().Add(-linkPause), l.Email).Scan(ctx, &lately, &mailed)
+		if err != nil {
+			return write.Change{}, err
+		}
+		if lately {
+			e := errs.New(errs.RateLimited, "A link has just been mailed. Ask for another one in a minute.")
+			e.Retry = linkPause
+			return write.Change{}, e
+		}
+		if mailed < linksToOne {
+			err = mail.Queue(ctx, tx, m)
+		}
+		return write.Changed(&emptypb.Empty{}, u.security("email.asked")), errors.Join(err, putLink(ctx, tx, l))
 	})
 }
 
