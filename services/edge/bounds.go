@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -30,6 +32,52 @@ func lengths(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// A request whose body has not arrived has a place among those at once, and to take all places must not be cheap.
+const (
+	// bodyTimeout is how long a body may take: the largest takes this long at half a megabit a second.
+	bodyTimeout = 20 * time.Second
+	// slowest is how slowly it may come, in bytes a second, after a while in which nothing need come.
+	slowest   = 4 << 10
+	bodyGrace = 5 * time.Second
+)
+
+// arrive cuts off a client whose body comes too slowly.
+func arrive(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody && !streams(r) {
+			x := exchangeOf(r.Context())
+			x.body = arriving{ReadCloser: r.Body, conn: w}
+			r.Body = &x.body
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// arriving is the body of a request.
+type arriving struct {
+	io.ReadCloser
+
+	conn  http.ResponseWriter
+	began time.Time // the first Read
+	read  int64     // bytes
+}
+
+// Read reads some of the body.
+func (a *arriving) Read(p []byte) (int, error) {
+	if a.began.IsZero() {
+		a.began = time.Now()
+	}
+	conn := http.NewResponseController(a.conn)
+	wait := min(bodyGrace+time.Duration(a.read)*time.Second/slowest, bodyTimeout)
+	_ = conn.SetReadDeadline(a.began.Add(wait)) // where there are none, nothing is slow
+	n, err := a.ReadCloser.Read(p)
+	a.read += int64(n)
+	if errors.Is(err, io.EOF) { // from here on net/http reads, to see whether the client goes
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+	return n, err //nolint:wrapcheck // as if this layer were not there
 }
 
 // atOnce refuses what comes while most requests are at work; 0 is any number. Streams, which last and hardly work, are

@@ -67,6 +67,7 @@ func newHandler(cfg Config, env app.Env, limits *rates, c clients, callers *auth
 	h = lengths(h)
 	h = admit(h, callers, limits, cfg.Proxies, c.queries)
 	h = recovery(h, env.Log)
+	h = arrive(h)
 	h = atOnce(h, cfg.Concurrency)
 	h = cors(h, cfg.Origins, func(h http.Header, r *http.Request) {
 		limits.tell(r.Context(), h, addressOf(r, cfg.Proxies), signsIn(r))

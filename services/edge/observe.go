@@ -101,6 +101,7 @@ type exchange struct {
 	caller int64
 	// address is what a request without a caller is counted against.
 	address  string
+	body     arriving  // of the request
 	begun    *begun    // the look for its answer, if that can be in the cache
 	foreseen *foreseen // what a GraphQL request asks of Redis
 	gzip     bool      // whether the client likes no coding better

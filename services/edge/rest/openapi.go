@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/yaml"
@@ -168,9 +167,6 @@ func secured(op *huma.Operation) bool {
 	return !slices.ContainsFunc(op.Security, func(s map[string][]string) bool { return len(s) == 0 })
 }
 
-// bodyTimeout is how long a body may take to arrive: the largest takes this long at half a megabit a second.
-const bodyTimeout = 20 * time.Second
-
 // document completes an operation by what follows from its form: the status of success, and the problems it can have.
 func document(op *huma.Operation, conditional, bulk bool) {
 	statuses := []errs.Code{
@@ -187,8 +183,8 @@ func document(op *huma.Operation, conditional, bulk bool) {
 	switch op.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		statuses = append(statuses, errs.TooLarge, errs.UnsupportedMediaType)
-		op.MaxBodyBytes = -1 // ours is in body.go
-		op.BodyReadTimeout = bodyTimeout
+		op.MaxBodyBytes = -1    // ours is in body.go
+		op.BodyReadTimeout = -1 // and how fast it must come, the edge says
 	}
 	if conditional || bulk {
 		statuses = append(statuses, errs.PreconditionFailed)
