@@ -139,6 +139,27 @@ func TestANestedQueryCallsOnceALevel(t *testing.T) {
 }
 
 // One id that is no node's is found before anything is asked for: nobody would wait for the answers.
+// What is in the trash is nowhere else, and so it is not taken from there for who refers to it.
+func TestNothingRefersToWhatIsInTheTrash(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for query, want := range map[string]map[string]int{
+		"{ tasks(first: 1) { nodes { comments(first: 1) { nodes { task { title } } } } } }": {
+			"ListTasks": 1, "BatchListComments": 1,
+		},
+		"{ tasks(first: 1, filter: {deleted: true}) { nodes { comments(first: 1) { nodes { task { title } } } } } }": {
+			"ListTasks": 1, "BatchListComments": 1, "BatchGetTasks": 1,
+		},
+		"{ projects(first: 1, filter: {deleted: true}) { nodes { members(first: 1) { nodes { project { name } } } } } }": {
+			"ListProjects": 1, "BatchListMembers": 1, "BatchGetProjects": 1,
+		},
+	} {
+		if r, got := w.ask(t, query, nil), w.counted(); len(r.Errors) > 0 || !cmp.Equal(got, want) {
+			t.Errorf("%s: got %s, calls %v, want %v", query, r.Text, got, want)
+		}
+	}
+}
+
 func TestNodesThatCanNotAllBeAreNotAskedFor(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []string{relay.Member, relay.Invitation, relay.Token, "Planet"} {

@@ -141,7 +141,8 @@ func (r *rows[T]) load(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-// put adds rows that came by another way, so that they need not be fetched.
+// put adds rows that came by another way, so that they need not be fetched. Those of the trash are not to be added: whoever
+// refers to one of them, or asks for it by its id, finds nothing.
 func (r *rows[T]) put(fetched ...T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

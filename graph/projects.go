@@ -28,7 +28,9 @@ func (r *resolver) listProjects(
 	if err != nil {
 		return nil, r.failure(ctx, err)
 	}
-	r.projects.put(res.GetProjects()...)
+	if !req.GetDeleted() {
+		r.projects.put(res.GetProjects()...)
+	}
 	return connect(r.loads, place(graphql.GetFieldContext(ctx)), res.GetProjects(), res.GetPage()), nil
 }
 

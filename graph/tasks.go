@@ -30,7 +30,9 @@ func (r *resolver) listTasks(ctx context.Context, req *tasksv1.ListTasksRequest)
 	if err != nil {
 		return nil, r.failure(ctx, err)
 	}
-	r.tasks.put(res.GetTasks()...)
+	if !req.GetFilter().GetDeleted() {
+		r.tasks.put(res.GetTasks()...)
+	}
 	return connect(r.loads, place(graphql.GetFieldContext(ctx)), res.GetTasks(), res.GetPage()), nil
 }
 
@@ -66,7 +68,9 @@ func (r *resolver) listComments(
 	if err != nil {
 		return nil, r.failure(ctx, err)
 	}
-	r.comments.put(res.GetComments()...)
+	if !req.GetDeleted() {
+		r.comments.put(res.GetComments()...)
+	}
 	return connect(r.loads, place(graphql.GetFieldContext(ctx)), res.GetComments(), res.GetPage()), nil
 }
 
