@@ -2,7 +2,6 @@ package graph_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -43,7 +42,7 @@ func TestNothingThatIsSelectedIsLeftUnread(t *testing.T) {
 		`{ a: task(id: 101) { title } b: task(id: 101) { description } tasks(first: 3) { nodes { number parent { labels } } } }`,
 		`{ task(id: 101) { subtasks(first: 1) { edges { cursor node { creator { name } } } totalCount } } tasks(first: 1) { totalCount } }`)
 	for seed := range uint64(20) {
-		queries = append(queries, (&querist{Rand: rand.New(rand.NewPCG(seed, 1))}).query())
+		queries = append(queries, newQuerist(seed).query())
 	}
 	for i, query := range queries {
 		for how := range handlers {
