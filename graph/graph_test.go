@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -506,6 +508,18 @@ func TestHTTPAsTheSpecificationSays(t *testing.T) {
 		if tt.status == http.StatusMethodNotAllowed && r.Header.Get("Allow") == "" {
 			t.Errorf("%s: no Allow header", tt.name)
 		}
+	}
+}
+
+func TestASlowBodyIsWorthAnotherTry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	slow := iotest.ErrReader(errs.New(errs.RequestTimeout, "The body took too long to arrive."))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/graphql", slow)
+	r.Header.Set("Content-Type", "application/json")
+	rec := httptest.NewRecorder()
+	if w.handler(w.config).ServeHTTP(rec, r); rec.Code != http.StatusRequestTimeout {
+		t.Errorf("got %d %s, want 408", rec.Code, rec.Body)
 	}
 }
 

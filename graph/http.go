@@ -329,6 +329,8 @@ func readJSON(r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, errs.New(errs.TooLarge, "The request has more than %d bytes.", tooLarge.Limit)
+	case errs.Is(err, errs.RequestTimeout): // which is worth another try
+		return nil, err //nolint:wrapcheck // in the words of whoever bounds the body
 	case err != nil:
 		return nil, errs.New(errs.Invalid, "The request could not be read to its end.").Because(err)
 	}
