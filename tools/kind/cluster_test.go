@@ -30,16 +30,17 @@ const (
 	address   = "http://localhost:8080"
 )
 
-// newCluster makes a cluster, and deletes it when the test ends; one that was there before it leaves.
+// newCluster makes a cluster, and deletes it when the test ends. One that KIND_CLUSTER names and that was there before stays.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, name: os.Getenv("KIND_CLUSTER")}
-	if c.name == "" {
-		c.name = "trackway-e2e"
-	}
 	var err error
 	if c.root, err = filepath.Abs("../.."); err != nil {
 		t.Fatal(err)
+	}
+	if c.name == "" {
+		c.name = "trackway-e2e"
+		c.run("k8s/cluster", "down") // a test that Ctrl-C ended left its own behind, with half a life lived
 	}
 	there := strings.Contains("\n"+c.tool("kind", "get", "clusters"), "\n"+c.name+"\n")
 	if !there {
