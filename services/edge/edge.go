@@ -109,6 +109,11 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		if err != nil {
 			return err
 		}
+		program, err := app.Program()
+		if err != nil {
+			return err
+		}
+		c.answers.Apart(program)      // in a rollout both versions answer, each in its own form
 		c.answers.Ride(limits.gather) // every look begins there
 		jobs = append(jobs, c.answers.Run)
 	}

@@ -2,7 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +28,25 @@ func Main[C Configured](name string, run Command[C], commands map[string]Command
 		return 1
 	}
 	return 0
+}
+
+// Program is a name for this program that no other has, and no other version of it: the beginning of the SHA-256 of its file.
+func Program() (string, error) {
+	const length = 9 // bytes; never so many programs meet that two would have the same
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the program: %w", err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read the program: %w", err)
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", fmt.Errorf("read the program: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:length]), nil
 }
 
 // Configured is the configuration of a service, which holds what every service is told.

@@ -34,6 +34,7 @@ type Answers struct {
 	client   redis.UniversalClient
 	gather   *Gather
 	late     *Gather // of what nobody waits for
+	program  string  // see Apart
 	log      *slog.Logger
 	watch    *watch
 	local    *local
@@ -60,6 +61,10 @@ func NewAnswers(client redis.UniversalClient, services []string, memory int, log
 
 // Ride has the answers that are kept travel with what others ask of Redis. It is for the time before Run.
 func (a *Answers) Ride(with *Gather) { a.late = with }
+
+// Apart keeps answers apart from those of other programs, which may have made them of another form. It is for the time before
+// Run.
+func (a *Answers) Apart(program string) { a.program = program }
 
 // Run looks after the leases, and after answers that nobody came to ride with, until ctx ends.
 func (a *Answers) Run(ctx context.Context) { a.watch.run(ctx, func() { a.late.Do(ctx) }) }
@@ -121,7 +126,7 @@ func (a *Answers) Begin(q *Question) *Lookup {
 	}
 	l.keys = append(l.keys, versionKey(q.Access))
 	if l.known == nil && q.Name != "" {
-		l.keys = append(l.keys, answerKey(q.first(), q.Name))
+		l.keys = append(l.keys, answerKey(q.first(), a.program, q.Name))
 	}
 	l.groups = byNode(a.client, l.keys)
 	return l
@@ -266,7 +271,7 @@ func (a *Answers) keep(ctx context.Context, q *Question, e *entry) {
 	a.local.put(q.Name, e)
 	life := answerTime + mathrand.N(answerTime) //nolint:gosec // no secret
 	body := e.encode()
-	cmd := redis.NewStatusCmd(ctx, "set", answerKey(q.first(), q.Name), body, "px", life.Milliseconds())
+	cmd := redis.NewStatusCmd(ctx, "set", answerKey(q.first(), a.program, q.Name), body, "px", life.Milliseconds())
 	if a.late.Later(ctx, cmd, len(body), func(err error) { a.lost(context.WithoutCancel(ctx), err) }) {
 		return
 	}

@@ -213,19 +213,41 @@ func TestOfTwoWritersNoneTakesAwayTheOthersMark(t *testing.T) {
 	w.want(2, true)
 }
 
+// replica has the world ask another replica, of a program.
+func (w *world) replica(program string) {
+	w.Helper()
+	other, err := cache.NewAnswers(w.client, []string{"numbers"}, 1<<20, slog.Default(), noop.MeterProvider{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	other.Apart(program)
+	ctx, cancel := context.WithCancel(w.Context())
+	var job sync.WaitGroup
+	job.Go(func() { other.Run(ctx) })
+	w.Cleanup(func() { cancel(); job.Wait() })
+	w.answers = other
+}
+
+func TestAnswersOfAnotherProgramAreNotGiven(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.want(0, false)
+	w.replica("the next version")
+	w.await("it can keep answers", func() bool {
+		if w.look().Answer != nil {
+			t.Fatal("got the answer that another program made")
+		}
+		return w.look().CanKeep()
+	})
+	w.want(0, false)
+	w.want(0, true)
+}
+
 func TestAnswersAreFoundByAnotherReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.want(0, false)
-	other, err := cache.NewAnswers(w.client, []string{"numbers"}, 1<<20, slog.Default(), noop.MeterProvider{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var job sync.WaitGroup
-	job.Go(func() { other.Run(ctx) })
-	t.Cleanup(func() { cancel(); job.Wait() })
-	w.answers = other
+	w.replica("")
 	w.await("the other replica finds it", func() bool { return w.look().Answer != nil })
 	l := w.look()
 	if l.Answer == nil || string(l.Answer.Body) != "0" || l.Answer.Scope != 7 || l.Answer.Header[1] != `"1"` {
@@ -304,7 +326,7 @@ func TestAServerThatRestartsFromAnOldSnapshotIsNotBelieved(t *testing.T) {
 	if err := w.redis.Restart(t.Context()); err != nil { // with the version and the answer of before
 		t.Fatal(err)
 	}
-	if n, err := w.client.Exists(t.Context(), "answer:{number:1}:the number").Result(); n != 1 || err != nil {
+	if n, err := w.client.Exists(t.Context(), "answer:{number:1}::the number").Result(); n != 1 || err != nil {
 		t.Fatalf("got %d answers in the snapshot (%v), want 1", n, err)
 	}
 	w.await("it is kept again", func() bool {

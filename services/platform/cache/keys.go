@@ -10,7 +10,7 @@ import (
 // first are on one node.
 //
 //	version:{task:7}            the version of a tag, and who is about to change it (scripts.go)
-//	answer:{task:7}:GET/api/…   an answer (entry.go)
+//	answer:{task:7}:3Fa…:GET/api/…  an answer of a program (entry.go)
 //	lease:tasks                 that the answers which depend on the service may be believed (lease.go)
 const (
 	versionPrefix = "version:{"
@@ -20,7 +20,9 @@ const (
 
 func versionKey(tag string) string { return versionPrefix + tag + "}" }
 
-func answerKey(tag, name string) string { return answerPrefix + tag + "}:" + name }
+func answerKey(tag, program, name string) string {
+	return answerPrefix + tag + "}:" + program + ":" + name
+}
 
 // hashTag is what decides on the node of a key.
 func hashTag(key string) string {
