@@ -197,14 +197,15 @@ func open(t *testing.T) *postgres.DB {
 	return db
 }
 
-// run runs so many outboxes, as replicas do, until the test ends.
-func run(t *testing.T, db *postgres.DB, sender Sender, log io.Writer, n int) {
+// run runs so many outboxes, as replicas do, until the test ends. Where there are several, an attempt that takes longer than
+// again is made by another one, too.
+func run(t *testing.T, db *postgres.DB, sender Sender, log io.Writer, n int, again time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var all sync.WaitGroup
 	for range n {
 		o := NewOutbox(sender, slog.New(slog.NewTextHandler(log, nil)), telemetry.IDs{})
-		o.poll, o.pause = 10*time.Millisecond, 200*time.Millisecond
+		o.poll, o.pause = 10*time.Millisecond, again
 		all.Go(func() { o.Run(ctx, db) })
 	}
 	t.Cleanup(func() { cancel(); all.Wait() })
@@ -251,7 +252,7 @@ func TestWhatIsCommittedIsSentOnceByAnyReplica(t *testing.T) {
 		queue(t, db, fmt.Sprintf("ada%d@example.org", i), time.Hour, nil)
 	}
 	queue(t, db, "nobody@example.org", time.Hour, errors.New("rolled back"))
-	run(t, db, s.sender(t), t.Output(), 3)
+	run(t, db, s.sender(t), t.Output(), 3, pause)
 	waitForNone(t, db)
 	seen := make(map[string]bool)
 	for range n {
@@ -304,7 +305,7 @@ func TestWhatIsRefusedIsTriedAgainAndNobodysAddressIsLogged(t *testing.T) {
 	s.refuse = 2
 	var log locked
 	queue(t, db, "ada@example.org", time.Hour, nil)
-	run(t, db, s.sender(t), &log, 1)
+	run(t, db, s.sender(t), &log, 1, 200*time.Millisecond)
 	s.next(t)
 	waitForNone(t, db)
 	if text := log.String(); strings.Contains(text, "ada@example.org") || strings.Count(text, "code 451") != 2 {
@@ -331,7 +332,7 @@ func TestWhatIsOfNoUseIsNotSent(t *testing.T) {
 	t.Parallel()
 	db, s := open(t), newServer(t)
 	queue(t, db, "ada@example.org", -time.Second, nil)
-	run(t, db, s.sender(t), t.Output(), 1)
+	run(t, db, s.sender(t), t.Output(), 1, pause)
 	waitForNone(t, db)
 	if len(s.got) > 0 {
 		t.Errorf("got %s, want nothing", <-s.got)
