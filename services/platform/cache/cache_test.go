@@ -28,7 +28,8 @@ type world struct {
 	db      *postgres.DB
 	redis   *local.Redis
 	writer  *cache.Writer
-	cut     atomic.Bool // whether the writer's connections are cut off from Redis
+	cut     atomic.Bool            // whether the writer's connections are cut off from Redis
+	again   atomic.Pointer[func()] // happens after the writer's next command, which Redis then gets a second time
 	answers *cache.Answers
 	client  redis.UniversalClient // of the reader
 	number  atomic.Int64          // in the database
@@ -67,6 +68,7 @@ func newWorld(t *testing.T) *world {
 	}
 	fragileClient := redis.NewClient(options)
 	t.Cleanup(func() { _ = fragileClient.Close() })
+	fragileClient.AddHook(repeated{&w.again})
 	w.writer = cache.NewWriter(fragileClient, w.db, log)
 
 	if w.client, err = cache.Open(w.redis.URL()); err != nil {
@@ -103,6 +105,26 @@ func (f *fragile) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	return f.Conn.Write(b)
+}
+
+// repeated has commands done twice, as go-redis does when it has lost the connection before the answer came.
+type repeated struct{ meanwhile *atomic.Pointer[func()] }
+
+func (repeated) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r repeated) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if meanwhile := r.meanwhile.Swap(nil); meanwhile != nil && err == nil {
+			(*meanwhile)()
+			err = next(context.WithoutCancel(ctx), cmd) // however long that took
+		}
+		return err
+	}
+}
+
+func (repeated) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 func (w *world) await(what string, done func() bool) {
@@ -150,12 +172,17 @@ func answer(n int64) *cache.Answer {
 // write changes the number; between is run after the commit and before the tag has a new version.
 func (w *world) write(n int64, between func()) {
 	w.Helper()
-	if err := w.writer.Ready(w.Context()); err != nil {
+	w.writeBy(w.writer, n, between)
+}
+
+func (w *world) writeBy(writer *cache.Writer, n int64, between func()) {
+	w.Helper()
+	if err := writer.Ready(w.Context()); err != nil {
 		w.Fatal(err)
 	}
 	mark := cache.NewMark()
 	err := w.db.RunInTx(w.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
-		if err := w.writer.Mark(ctx, tx, mark, []string{tag}); err != nil {
+		if err := writer.Mark(ctx, tx, mark, []string{tag}); err != nil {
 			return err
 		}
 		w.number.Store(n)
@@ -167,7 +194,7 @@ func (w *world) write(n int64, between func()) {
 	if between != nil {
 		between()
 	}
-	w.writer.Finish(w.Context(), mark, []string{tag})
+	writer.Finish(w.Context(), mark, []string{tag})
 }
 
 func (w *world) want(number int64, fromCache bool) {
@@ -294,6 +321,48 @@ func TestTheRelayChangesNothingAfterAWriterThatLived(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(0, true)
+}
+
+// go-redis sends a command again whose answer got lost with the connection, and others may have written meanwhile.
+func TestWhatRedisIsToldTwiceBringsNothingOldBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other := cache.NewWriter(w.client, w.db, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	mark := func() string {
+		mark := cache.NewMark()
+		err := w.db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
+			return w.writer.Mark(ctx, tx, mark, []string{tag})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mark
+	}
+	heal := func(mark string) {
+		if err := w.writer.Heal(t.Context(), map[string][]string{mark: {tag}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, end := range []func(mark string){
+		func(mark string) { w.writer.Finish(t.Context(), mark, []string{tag}) },
+		heal,
+	} {
+		end(mark()) // from now on Redis knows the script
+		m, before, after := mark(), int64(2*n+1), int64(2*n+2)
+		w.number.Store(before)
+		meanwhile := func() {
+			w.want(before, false)
+			w.want(before, true)
+			w.writeBy(other, after, nil)
+		}
+		w.again.Store(&meanwhile)
+		end(m)
+		if w.number.Load() != after {
+			t.Fatal("nothing was told twice, so the test shows nothing")
+		}
+		w.want(after, false)
+		w.want(after, true)
+	}
 }
 
 func TestNothingFromBeforeAFlushIsBelieved(t *testing.T) {

@@ -31,6 +31,10 @@ for _, key in ipairs(KEYS) do
 end
 return 1`
 
+// A client that has lost a connection sends again what Redis may have done already, and others may have written between
+// the two: what was a version then must not become it again. So a mark becomes the version as it is only where it is there
+// to be taken away, which is once. Elsewhere, and in what heals, the time is added.
+
 // finishScript gives each of the tags the mark as its new version, and takes the mark away, and with it those whose time
 // is over: ARGV are as in markScript.
 //
@@ -39,8 +43,12 @@ const finishScript = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 for _, key in ipairs(KEYS) do
+	local v = redis.call('GET', key) or ''
 	local out, last = ARGV[1], 0
-	for mark, ends in string.gmatch(redis.call('GET', key) or '', '|([^:|]+):(%d+)') do
+	if not string.find(v, '|' .. ARGV[1] .. ':', 1, true) then
+		out = out .. '.' .. t[1] .. '.' .. t[2]
+	end
+	for mark, ends in string.gmatch(v, '|([^:|]+):(%d+)') do
 		ends = tonumber(ends)
 		if mark ~= ARGV[1] and ends > now then
 			out = out .. '|' .. mark .. ':' .. string.format('%.0f', ends)
@@ -52,7 +60,7 @@ end
 return 1`
 
 // healScript is finishScript for the tags that the mark has not become the version of: what its writer did, or should
-// have done. ARGV[4] is the version to give.
+// have done. ARGV[4] is what the version to give begins with.
 //
 //nolint:dupword // Lua ends its blocks so
 const healScript = `
@@ -61,7 +69,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 for _, key in ipairs(KEYS) do
 	local v = redis.call('GET', key)
 	if v and string.match(v, '^[^|]*') ~= ARGV[1] then
-		local out, last = ARGV[4], 0
+		local out, last = ARGV[4] .. '.' .. t[1] .. '.' .. t[2], 0
 		for mark, ends in string.gmatch(v, '|([^:|]+):(%d+)') do
 			ends = tonumber(ends)
 			if mark ~= ARGV[1] and ends > now then
