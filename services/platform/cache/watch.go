@@ -35,7 +35,7 @@ type watch struct {
 	belief atomic.Pointer[belief]
 
 	mu    sync.Mutex
-	nodes []string // the run ids of the servers that we are connected to
+	nodes []string // the names of the servers that we are connected to
 	turns int      // how often another one came
 }
 
@@ -47,7 +47,7 @@ func newWatch(client redis.UniversalClient, services []string) *watch {
 	// A server that has restarted, or another one in its place, may have old versions: it is noticed before the first
 	// command that it answers.
 	check := func(ctx context.Context, conn *redis.Conn) error {
-		id, err := runID(conn.Info(ctx, "server"))
+		id, err := nameOf(ctx, conn)
 		w.connected(id)
 		return err
 	}
@@ -150,16 +150,16 @@ func (w *watch) look(ctx context.Context) (same bool) {
 	return true
 }
 
-// servers are the run ids of the servers that have the keys, sorted.
+// servers are the names of the servers that have the keys, sorted.
 func (w *watch) servers(ctx context.Context) ([]string, error) {
 	cluster, ok := w.client.(*redis.ClusterClient)
 	if !ok {
-		id, err := runID(w.client.Info(ctx, "server"))
+		id, err := nameOf(ctx, w.client)
 		return []string{id}, err
 	}
 	ids := make(chan string, 1000) //nolint:mnd // the most nodes of a cluster
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-		id, err := runID(c.Info(ctx, "server"))
+		id, err := nameOf(ctx, c)
 		ids <- id
 		return err
 	})
@@ -175,16 +175,23 @@ func (w *watch) servers(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
-// runID is what a server calls itself from its start on; the same empty one for servers that do not tell.
-func runID(info *redis.StringCmd) (string, error) {
-	text, err := info.Result()
-	if err != nil {
-		if redis.HasErrorPrefix(err, "") { // an answer, though not one to the question
-			return "", nil
+// informed is who can be asked for its INFO.
+type informed interface {
+	Info(ctx context.Context, sections ...string) *redis.StringCmd
+}
+
+// nameOf is what a server calls itself for as long as it is the master: one that has been replaced and comes back has
+// another name. A server that has none tells which start of it this is, and all that tell nothing have the same empty name.
+func nameOf(ctx context.Context, server informed) (string, error) {
+	for _, name := range []struct{ section, field string }{{"replication", "master_replid:"}, {"server", "run_id:"}} {
+		text, err := server.Info(ctx, name.section).Result()
+		if err != nil && !redis.HasErrorPrefix(err, "") { // which is an answer, though not one to the question
+			return "", fmt.Errorf("ask a server for its name: %w", err)
 		}
-		return "", fmt.Errorf("ask a server for its name: %w", err)
+		_, after, _ := strings.Cut(text, name.field)
+		if id, _, _ := strings.Cut(after, "\r\n"); id != "" {
+			return id, nil
+		}
 	}
-	_, after, _ := strings.Cut(text, "run_id:")
-	id, _, _ := strings.Cut(after, "\r\n")
-	return id, nil
+	return "", nil
 }
