@@ -182,3 +182,29 @@ func TestWhatHasAVersionIsChangedConditionally(t *testing.T) {
 		t.Error("nothing that has a version can be changed")
 	}
 }
+
+// TestAListWithLinksTakesThem: whoever is told of another page can ask for it.
+func TestAListWithLinksTakesThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	lists := 0
+	for path, item := range w.document().Paths {
+		op, ok := item["get"]
+		if !ok || op.Responses["200"].Headers["Link"] == nil {
+			continue
+		}
+		lists++
+		var names []string
+		for _, p := range op.Parameters {
+			names = append(names, p.Name)
+		}
+		for _, name := range []string{"limit", "cursor", "count", "ordering"} {
+			if !slices.Contains(names, name) {
+				t.Errorf("GET %s takes %v, want %s among them", path, names, name)
+			}
+		}
+	}
+	if lists == 0 {
+		t.Error("no list has links")
+	}
+}

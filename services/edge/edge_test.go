@@ -245,6 +245,11 @@ func TestWritesBecomeRequests(t *testing.T) {
 				"readMask":"id,status,dueDate"}`),
 		},
 		{
+			"GET", "/api/audit/?user=3&type=token.created&ordering=id&limit=10&cursor=a.WyJ4Il0&count=true", "",
+			parse(t, &usersv1.ListSecurityEventsRequest{}, `{"page":{"endsOnly":true,"size":10,"after":"WyJ4Il0","orderBy":"id",
+				"count":true},"userId":3,"types":["token.created"]}`),
+		},
+		{
 			"GET", "/api/tasks/4/comments/?author=3", "",
 			parse(t, &tasksv1.ListCommentsRequest{}, `{"page":{"endsOnly":true,"size":50},"taskId":4,"authorId":3}`),
 		},

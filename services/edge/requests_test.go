@@ -41,6 +41,7 @@ type parameter struct {
 type content struct {
 	Ref     string           `json:"$ref"`
 	Content map[string]media `json:"content"`
+	Headers map[string]any   `json:"headers"`
 }
 
 type media struct {

@@ -34,15 +34,20 @@ func newSecurityEvent(e *usersv1.SecurityEvent) SecurityEvent {
 	return v
 }
 
-type ownEvents struct {
-	Listing
-
+// EventFilter is what the lists of events can be asked for. It is exported, as huma leaves out the parameters of what is not.
+type EventFilter struct {
 	Ordering []string `query:"ordering" enum:"id,-id" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus. The newest first when absent."`
 	Type     string   `query:"type" maxLength:"100" pattern:"^[a-z]+[.][a-z]+$" patternDescription:"a type such as session.created" doc:"Only events of this type."`
 }
 
+type ownEvents struct {
+	Listing
+	EventFilter
+}
+
 type allEvents struct {
-	ownEvents
+	Listing
+	EventFilter
 
 	User int64 `query:"user" minimum:"1" doc:"Only events of this user's account."`
 }
@@ -51,23 +56,23 @@ func (a *api) registerAudit() {
 	register(a, operation(http.MethodGet, "/api/audit/", "listSecurityEvents", tagUsers, "List the audit trail",
 		"Gives what happened to accounts, sessions and tokens, the newest first. Administrators only."),
 		func(ctx context.Context, in *allEvents) (*List[SecurityEvent], error) {
-			return a.events(ctx, &in.ownEvents, in.User)
+			return a.events(ctx, &in.Listing, in.EventFilter, in.User)
 		})
 	register(a, operation(http.MethodGet, "/api/users/me/security-events/", "listOwnSecurityEvents", tagUsers,
 		"List what happened to the caller's account", "Gives what happened to the caller's account, sessions and tokens, the newest first."),
 		func(ctx context.Context, in *ownEvents) (*List[SecurityEvent], error) {
-			return a.events(ctx, in, auth.CallerFrom(ctx).UserID)
+			return a.events(ctx, &in.Listing, in.EventFilter, auth.CallerFrom(ctx).UserID)
 		})
 }
 
-func (a *api) events(ctx context.Context, in *ownEvents, userID int64) (*List[SecurityEvent], error) {
-	req := &usersv1.ListSecurityEventsRequest{Page: in.request(in.Ordering), UserId: userID}
-	if in.Type != "" {
-		req.Types = []string{in.Type}
+func (a *api) events(ctx context.Context, l *Listing, f EventFilter, userID int64) (*List[SecurityEvent], error) {
+	req := &usersv1.ListSecurityEventsRequest{Page: l.request(f.Ordering), UserId: userID}
+	if f.Type != "" {
+		req.Types = []string{f.Type}
 	}
 	res, err := a.users.ListSecurityEvents(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	return list(&in.Listing, res.GetEvents(), res.GetPage(), newSecurityEvent), nil
+	return list(l, res.GetEvents(), res.GetPage(), newSecurityEvent), nil
 }
