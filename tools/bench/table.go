@@ -37,14 +37,16 @@ type table struct {
 	notes []string
 }
 
-// add keeps a line and those of its floors, and shows it at once to whoever waits.
+// add keeps a line and those of its floors, and shows them at once to whoever waits.
 func (t *table) add(l line) {
-	t.lines = append(append(t.lines, l), l.floors...)
-	fmt.Printf("  %-28s %-5s %3d connections  %8.0f requests/s  %.3f CPU s/1,000 (%s)", l.name, l.state, l.connections, l.rate, l.cpu, l.each)
-	if len(l.floors) > 0 {
-		fmt.Printf("  × %s", l.times())
+	for _, each := range append([]line{l}, l.floors...) {
+		t.lines = append(t.lines, each)
+		fmt.Printf("  %-28s %-5s %3d connections  %8.0f requests/s  %.3f CPU s/1,000 (%s)", each.name, each.state, each.connections, each.rate, each.cpu, each.each)
+		if len(each.floors) > 0 {
+			fmt.Printf("  × %s", each.times())
+		}
+		fmt.Println()
 	}
-	fmt.Println()
 }
 
 func (t *table) print(w io.Writer) {
