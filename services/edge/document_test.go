@@ -2,6 +2,7 @@ package edge
 
 import (
 	"maps"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -206,5 +207,32 @@ func TestAListWithLinksTakesThem(t *testing.T) {
 	}
 	if lists == 0 {
 		t.Error("no list has links")
+	}
+}
+
+// TestEveryReadIsDocumentedAsConditional: a client that is made from the document can ask whether what it has is good still.
+func TestEveryReadIsDocumentedAsConditional(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.document()
+	for _, o := range w.operations() {
+		if o.method != http.MethodGet {
+			continue
+		}
+		if !slices.ContainsFunc(o.Parameters, func(p parameter) bool { return p.In == "header" && p.Name == "If-None-Match" }) {
+			t.Errorf("%s: If-None-Match is not documented", &o)
+		}
+		whole := w.do(o.method, o.path, "")
+		unchanged := w.do(o.method, o.path, "", "If-None-Match", whole.Header.Get("ETag"))
+		if whole.StatusCode != http.StatusOK || unchanged.StatusCode != http.StatusNotModified {
+			t.Errorf("%s: got %d, and %d for its ETag, want 200 and 304", &o, whole.StatusCode, unchanged.StatusCode)
+		}
+		for _, res := range []response{whole, unchanged} {
+			for _, name := range []string{"ETag", "Link", "X-Total-Count"} {
+				if res.Header.Get(name) != "" && d.Paths[o.template]["get"].Responses[itoa(res.StatusCode)].Headers[name] == nil {
+					t.Errorf("%s: %s is not documented for %d", &o, name, res.StatusCode)
+				}
+			}
+		}
 	}
 }

@@ -240,6 +240,9 @@ func finish(doc *huma.OpenAPI) {
 				maps.Copy(r.Headers, headerRefs())
 				retirementOf(op).document(r.Headers)
 			}
+			if op == item.Get {
+				validate(op)
+			}
 			if op.RequestBody != nil {
 				if patch := op.RequestBody.Content[patchType]; patch != nil {
 					patch.Schema = op.RequestBody.Content[jsonType].Schema
@@ -250,6 +253,24 @@ func finish(doc *huma.OpenAPI) {
 	for _, s := range doc.Components.Schemas.Map() {
 		finishSchema(s)
 	}
+}
+
+// validate documents what conditional does for every read, whose handler knows nothing of it: the ETag, and the condition,
+// which is no parameter that is checked, as one that is malformed is none.
+func validate(op *huma.Operation) {
+	whole, unchanged := op.Responses["200"].Headers, op.Responses["304"].Headers
+	if whole["ETag"] == nil {
+		whole["ETag"] = headerOf("Changes when anything in this answer does.", `^".*"$`)
+	}
+	for _, name := range []string{"ETag", "Link", "X-Total-Count"} {
+		if h := whole[name]; h != nil {
+			unchanged[name] = h
+		}
+	}
+	h := headerOf("Answers 304 if the ETag is one of these, as what the client has is good still.", `^[\x20-\x7E]*$`)
+	op.Parameters = append(op.Parameters, &huma.Param{
+		Name: ifNoneMatch, In: "header", Description: h.Description, Schema: h.Schema,
+	})
 }
 
 // The bounds of what needs none for our sake, which clients and generators need all the same.
