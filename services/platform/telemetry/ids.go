@@ -23,6 +23,12 @@ func (ids) Start(ctx context.Context, _ string, opts ...trace.SpanStartOption) (
 	if span := trace.SpanFromContext(ctx); span.SpanContext().IsValid() && !newRoot(opts) {
 		return ctx, span
 	}
+	ctx = unrecorded(ctx)
+	return ctx, trace.SpanFromContext(ctx)
+}
+
+// unrecorded begins a trace that goes nowhere.
+func unrecorded(ctx context.Context) context.Context {
 	var (
 		t trace.TraceID
 		s trace.SpanID
@@ -31,8 +37,7 @@ func (ids) Start(ctx context.Context, _ string, opts ...trace.SpanStartOption) (
 	binary.NativeEndian.PutUint64(t[:8], rand.Uint64()|1) //nolint:gosec // see above
 	binary.NativeEndian.PutUint64(t[8:], rand.Uint64())   //nolint:gosec // see above
 	binary.NativeEndian.PutUint64(s[:], rand.Uint64()|1)  //nolint:gosec // see above
-	ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s}))
-	return ctx, trace.SpanFromContext(ctx)
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s}))
 }
 
 func newRoot(opts []trace.SpanStartOption) bool {
