@@ -305,6 +305,30 @@ func TestAWriterThatDiesLeavesNothingStale(t *testing.T) {
 	w.want(1, true)
 }
 
+// Such as that of a thing that was just made.
+func TestATagWithoutAVersionLosesTheMarkOfAWriterThatDies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.want(0, false)
+	if err := w.client.Del(t.Context(), "version:{"+tag+"}").Err(); err != nil {
+		t.Fatal(err)
+	}
+	mark := cache.NewMark()
+	err := w.db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
+		return w.writer.Mark(ctx, tx, mark, []string{tag})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.number.Store(1) // and there it died
+	w.want(1, false)
+	if err := w.writer.Heal(t.Context(), map[string][]string{mark: {tag}}); err != nil {
+		t.Fatal(err)
+	}
+	w.want(1, false)
+	w.want(1, true)
+}
+
 func TestTheRelayChangesNothingAfterAWriterThatLived(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -59,8 +59,8 @@ for _, key in ipairs(KEYS) do
 end
 return 1`
 
-// healScript is finishScript for the tags that the mark has not become the version of: what its writer did, or should
-// have done. ARGV[4] is what the version to give begins with.
+// healScript is finishScript for the tags that the mark has not become the version of, or still is on: what its writer did,
+// or should have done. ARGV[4] is what the version to give begins with.
 //
 //nolint:dupword // Lua ends its blocks so
 const healScript = `
@@ -68,7 +68,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 for _, key in ipairs(KEYS) do
 	local v = redis.call('GET', key)
-	if v and string.match(v, '^[^|]*') ~= ARGV[1] then
+	if v and (string.match(v, '^[^|]*') ~= ARGV[1] or string.find(v, '|' .. ARGV[1] .. ':', 1, true)) then
 		local out, last = ARGV[4] .. '.' .. t[1] .. '.' .. t[2], 0
 		for mark, ends in string.gmatch(v, '|([^:|]+):(%d+)') do
 			ends = tonumber(ends)
