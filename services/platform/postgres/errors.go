@@ -19,20 +19,19 @@ import (
 // table_field_key, table_field_check and table_field_fkey, and so name the field. Every other error passes
 // unchanged, and is internal. Error(nil, …) is nil.
 func Error(err error, noun string) error {
-	var (
-		pg      *pgconn.PgError
-		connect *pgconn.ConnectError
-	)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return errs.Missing(noun)
-	case errors.As(err, &pg):
+	case answered && !connecting: // a connection can be refused because the password is just being changed
 		return sqlState(pg, noun)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return errs.From(err)
-	case errors.As(err, &connect), pgconn.SafeToRetry(err), lost(err):
+	case connecting, pgconn.SafeToRetry(err), lost(err):
 		return errs.New(errs.Unavailable, "The database can not be reached. Try again shortly.").Because(err)
 	default:
 		return err

@@ -187,11 +187,18 @@ func TestWhatPostgresSaysIsTranslated(t *testing.T) {
 
 func TestADatabaseOutOfReachIsUnavailable(t *testing.T) {
 	t.Parallel()
-	db := open(t, "postgres://nobody@127.0.0.1:1/none")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if got := errs.From(postgres.Error(db.PingContext(ctx), "book")); got == nil || got.Code != errs.Unavailable {
-		t.Errorf("got %v, want %s", got, errs.Unavailable)
+	changed, err := url.Parse(empty(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed.User = url.UserPassword(changed.User.Username(), "the password of before")
+	for _, where := range []string{"postgres://nobody@127.0.0.1:1/none", changed.String()} {
+		db := open(t, where)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if got := errs.From(postgres.Error(db.PingContext(ctx), "book")); got == nil || got.Code != errs.Unavailable {
+			t.Errorf("got %v, want %s", got, errs.Unavailable)
+		}
 	}
 }
 
