@@ -39,9 +39,9 @@ type parameter struct {
 }
 
 type content struct {
-	Ref     string           `json:"$ref"`
-	Content map[string]media `json:"content"`
-	Headers map[string]any   `json:"headers"`
+	Ref     string            `json:"$ref"`
+	Content map[string]media  `json:"content"`
+	Headers map[string]*media `json:"headers"`
 }
 
 type media struct {
@@ -49,15 +49,16 @@ type media struct {
 }
 
 type schema struct {
-	Ref        string            `json:"$ref"`
-	Type       any               `json:"type"`
-	Items      *schema           `json:"items"`
-	Properties map[string]schema `json:"properties"`
-	Required   []string          `json:"required"`
-	Examples   []jsontext.Value  `json:"examples"`
-	Enum       []any             `json:"enum"`
-	MaxLength  *int              `json:"maxLength"`
-	Format     string            `json:"format"`
+	Ref         string            `json:"$ref"`
+	Type        any               `json:"type"`
+	Description string            `json:"description"`
+	Items       *schema           `json:"items"`
+	Properties  map[string]schema `json:"properties"`
+	Required    []string          `json:"required"`
+	Examples    []jsontext.Value  `json:"examples"`
+	Enum        []any             `json:"enum"`
+	MaxLength   *int              `json:"maxLength"`
+	Format      string            `json:"format"`
 }
 
 // operation is one operation, and a request that it accepts.
@@ -66,6 +67,14 @@ type operation struct {
 
 	method, template, path, body string
 	fields                       map[string]schema
+}
+
+// names are those of its parameters.
+func (d *described) names() (all []string) {
+	for _, p := range d.Parameters {
+		all = append(all, p.Name)
+	}
+	return all
 }
 
 func (w *world) document() *document {

@@ -153,8 +153,23 @@ func lingering(linger time.Duration, srv *http.Server, l net.Listener) server {
 }
 
 func httpServer(srv *http.Server, l net.Listener) server {
-	var silent connections
-	srv.ConnState = silent.note
+	// Connections that have not asked anything yet. Browsers and Go's client open some ahead, and net/http would wait up to
+	// 6 s for each before it takes it for idle.
+	var silent sync.Map
+	srv.ConnState = func(conn net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			silent.Store(conn, conn)
+		} else {
+			silent.Delete(conn)
+		}
+	}
+	closeSilent := func() {
+		for _, stored := range silent.Range {
+			if conn, ok := stored.(net.Conn); ok {
+				_ = conn.Close() // nothing was said on it
+			}
+		}
+	}
 	return server{
 		serve: func() error {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -163,39 +178,11 @@ func httpServer(srv *http.Server, l net.Listener) server {
 			return nil
 		},
 		drain: func(ctx context.Context) error {
-			defer time.AfterFunc(firstByte, silent.close).Stop()
+			defer time.AfterFunc(firstByte, closeSilent).Stop()
 			if err := srv.Shutdown(ctx); err != nil {
 				return errors.Join(fmt.Errorf("stop HTTP: %w", err), srv.Close())
 			}
 			return nil
 		},
-	}
-}
-
-// connections are those that have not asked anything yet. Browsers and Go's client open some ahead, and net/http would
-// wait up to 6 s for each before it takes it for idle.
-type connections struct {
-	mu  sync.Mutex
-	all map[net.Conn]struct{}
-}
-
-func (c *connections) note(conn net.Conn, state http.ConnState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if state != http.StateNew {
-		delete(c.all, conn)
-		return
-	}
-	if c.all == nil {
-		c.all = map[net.Conn]struct{}{}
-	}
-	c.all[conn] = struct{}{}
-}
-
-func (c *connections) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.all {
-		_ = conn.Close() // of a connection on which nothing was said
 	}
 }

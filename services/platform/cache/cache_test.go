@@ -197,6 +197,19 @@ func (w *world) writeBy(writer *cache.Writer, n int64, between func()) {
 	writer.Finish(w.Context(), mark, []string{tag})
 }
 
+// mark marks the tag, as a writer does before it commits.
+func (w *world) mark() string {
+	w.Helper()
+	mark := cache.NewMark()
+	err := w.db.RunInTx(w.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
+		return w.writer.Mark(ctx, tx, mark, []string{tag})
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return mark
+}
+
 func (w *world) want(number int64, fromCache bool) {
 	w.Helper()
 	if got, hit := w.read(); got != number || hit != fromCache {
@@ -286,13 +299,7 @@ func TestAWriterThatDiesLeavesNothingStale(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.want(0, false)
-	mark := cache.NewMark()
-	err := w.db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
-		return w.writer.Mark(ctx, tx, mark, []string{tag})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	mark := w.mark()
 	w.number.Store(1) // and there it died
 	w.want(1, false)
 	w.want(1, false)
@@ -313,13 +320,7 @@ func TestATagWithoutAVersionLosesTheMarkOfAWriterThatDies(t *testing.T) {
 	if err := w.client.Del(t.Context(), "version:{"+tag+"}").Err(); err != nil {
 		t.Fatal(err)
 	}
-	mark := cache.NewMark()
-	err := w.db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
-		return w.writer.Mark(ctx, tx, mark, []string{tag})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	mark := w.mark()
 	w.number.Store(1) // and there it died
 	w.want(1, false)
 	if err := w.writer.Heal(t.Context(), map[string][]string{mark: {tag}}); err != nil {
@@ -332,13 +333,7 @@ func TestATagWithoutAVersionLosesTheMarkOfAWriterThatDies(t *testing.T) {
 func TestTheRelayChangesNothingAfterAWriterThatLived(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	mark := cache.NewMark()
-	err := w.db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
-		return w.writer.Mark(ctx, tx, mark, []string{tag})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	mark := w.mark()
 	w.writer.Finish(t.Context(), mark, []string{tag})
 	w.want(0, false)
 	if err := w.writer.Heal(t.Context(), map[string][]string{mark: {tag}}); err != nil {
@@ -352,16 +347,6 @@ func TestWhatRedisIsToldTwiceBringsNothingOldBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := cache.NewWriter(w.client, w.db, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	mark := func() string {
-		mark := cache.NewMark()
-		err := w.db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
-			return w.writer.Mark(ctx, tx, mark, []string{tag})
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return mark
-	}
 	heal := func(mark string) {
 		if err := w.writer.Heal(t.Context(), map[string][]string{mark: {tag}}); err != nil {
 			t.Fatal(err)
@@ -371,8 +356,8 @@ func TestWhatRedisIsToldTwiceBringsNothingOldBack(t *testing.T) {
 		func(mark string) { w.writer.Finish(t.Context(), mark, []string{tag}) },
 		heal,
 	} {
-		end(mark()) // from now on Redis knows the script
-		m, before, after := mark(), int64(2*n+1), int64(2*n+2)
+		end(w.mark()) // from now on Redis knows the script
+		m, before, after := w.mark(), int64(2*n+1), int64(2*n+2)
 		w.number.Store(before)
 		meanwhile := func() {
 			w.want(before, false)
