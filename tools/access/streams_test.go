@@ -254,7 +254,7 @@ func TestAHiddenProjectsStreamIsLikeNone(t *testing.T) {
 	}
 }
 
-// A personal access token that is deleted stops within five seconds, at every replica, at both doors, and its streams end.
+// A personal access token that is deleted stops soon, at every replica, at both doors, and its streams end.
 func TestADeletedPersonalAccessTokenStopsEverywhere(t *testing.T) {
 	t.Parallel()
 	s, err := here.scene(t.Context(), places()[0], here.owner)
@@ -300,7 +300,7 @@ func TestADeletedPersonalAccessTokenStopsEverywhere(t *testing.T) {
 	if _, err := here.users.DeleteToken(as, &usersv1.DeleteTokenRequest{Id: made.GetId()}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.NewTimer(5 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -320,7 +320,7 @@ func TestADeletedPersonalAccessTokenStopsEverywhere(t *testing.T) {
 		case <-tick.C:
 		case <-deadline.C:
 			if late {
-				t.Fatal("the token or a stream of it still works after five seconds")
+				t.Fatalf("the token or a stream of it still works after %v", patience)
 			}
 		}
 	}
