@@ -213,3 +213,26 @@ func TestEveryReadIsDocumentedAsConditional(t *testing.T) {
 		}
 	}
 }
+
+// TestExamplesAreForEverybody: who tries an operation out sends what the page shows, as it stands and at any time.
+func TestExamplesAreForEverybody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	want := map[string]string{
+		"replaceMe": `{"name":"Ada Lovelace"}`, "updateMe": `{"name":"Ada Lovelace"}`,
+		"createToken": `{"name":"Nightly report","scopes":["tasks:read"]}`,
+	}
+	for _, o := range w.operations() {
+		if want, ok := want[o.OperationID]; ok {
+			got := jsontext.Value(o.body)
+			if err := got.Compact(); err != nil || string(got) != want {
+				t.Errorf("%s: got the example %s, want %s", &o, got, want)
+			}
+			for media, sent := range o.RequestBody.Content {
+				if string(sent.Example) != o.body {
+					t.Errorf("%s: got the example %s for %s, want %s", &o, sent.Example, media, o.body)
+				}
+			}
+		}
+	}
+}

@@ -45,7 +45,8 @@ type content struct {
 }
 
 type media struct {
-	Schema schema `json:"schema"`
+	Schema  schema         `json:"schema"`
+	Example jsontext.Value `json:"example"`
 }
 
 type schema struct {
@@ -102,18 +103,12 @@ func (w *world) operations() []operation {
 			o.path = strings.NewReplacer("{id}", "1", "{user_id}", "2", "{invitation_id}", "1",
 				"{session_id}", "8e03978e-40d5-43e8-bc93-6894a57f9324").Replace(template)
 			if o.RequestBody != nil {
-				o.fields = d.resolve(o.RequestBody.Content["application/json"].Schema).Properties
-				members := make(map[string]jsontext.Value)
-				for name, s := range o.fields {
-					if len(s.Examples) > 0 {
-						members[name] = s.Examples[0]
-					}
+				sent := o.RequestBody.Content["application/json"]
+				o.fields = d.resolve(sent.Schema).Properties
+				o.body = string(sent.Example)
+				if o.body == "" {
+					o.body = bodyOf(w.tb, o.fields)
 				}
-				b, err := json.Marshal(members, json.Deterministic(true))
-				if err != nil {
-					w.tb.Fatal(err)
-				}
-				o.body = string(b)
 			}
 			all = append(all, o)
 		}
@@ -122,6 +117,22 @@ func (w *world) operations() []operation {
 		w.tb.Fatalf("got %d operations in the document, want all", len(all))
 	}
 	return all
+}
+
+// bodyOf is the body that an operation without an example of its own is shown with.
+func bodyOf(tb testing.TB, fields map[string]schema) string {
+	tb.Helper()
+	members := make(map[string]jsontext.Value)
+	for name, s := range fields {
+		if len(s.Examples) > 0 {
+			members[name] = s.Examples[0]
+		}
+	}
+	b, err := json.Marshal(members, json.Deterministic(true))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(b)
 }
 
 func (o *operation) String() string { return o.method + " " + o.template }

@@ -162,6 +162,12 @@ func refusals(op huma.Operation, statuses ...int) huma.Operation {
 	return op
 }
 
+// example gives an operation a body that anybody may send as it stands, where one of each field's own example would be refused.
+func example(op huma.Operation, body map[string]any) huma.Operation {
+	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{jsonType: {Example: body}}}
+	return op
+}
+
 // secured reports whether an operation needs a caller.
 func secured(op *huma.Operation) bool {
 	return !slices.ContainsFunc(op.Security, func(s map[string][]string) bool { return len(s) == 0 })
@@ -211,7 +217,11 @@ func document(op *huma.Operation, conditional, bulk bool) {
 		}
 	}
 	if op.Method == http.MethodPatch && conditional {
-		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{patchType: {}, jsonType: {}}}
+		sent := &huma.MediaType{} // huma adds the schema
+		if op.RequestBody != nil {
+			sent = op.RequestBody.Content[jsonType]
+		}
+		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{patchType: sent, jsonType: sent}}
 	}
 }
 
@@ -242,11 +252,6 @@ func finish(doc *huma.OpenAPI) {
 			}
 			if op == item.Get {
 				validate(op)
-			}
-			if op.RequestBody != nil {
-				if patch := op.RequestBody.Content[patchType]; patch != nil {
-					patch.Schema = op.RequestBody.Content[jsonType].Schema
-				}
 			}
 		}
 	}

@@ -62,7 +62,7 @@ type TokenCreation struct {
 	Name       string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[\\s\\S]*$" example:"Nightly report" doc:"What it is for."`
 	Scopes     []Scope    `json:"scopes" minItems:"1" maxItems:"20" example:"[\"tasks:read\"]" doc:"What it may be used for, where its user may. Whoever may write may read. admin leaves an administrator one."`
 	ProjectIDs []int64    `json:"project_ids,omitempty" nullable:"true" minimum:"1" minItems:"1" maxItems:"100" example:"[1]" doc:"The projects that it is limited to; all that its user may see when absent."`
-	ExpiresAt  *time.Time `json:"expires_at,omitempty" nullable:"true" example:"2026-03-02T09:30:00Z" doc:"When it ends; in 30 days when absent."`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty" nullable:"true" doc:"When it ends; in 30 days when absent."`
 }
 
 // MadeToken is the answer that has a secret.
@@ -86,9 +86,10 @@ const tokensPath = "/api/users/me/tokens/" //nolint:gosec // an address
 func (a *api) registerTokens() {
 	register(a, operation(http.MethodGet, tokensPath, "listTokens", tagAuth, "List the caller's personal access tokens",
 		"Gives those that have not ended, the newest first."), a.listTokens)
-	register(a, operation(http.MethodPost, tokensPath, "createToken", tagAuth, "Make a personal access token",
+	register(a, example(operation(http.MethodPost, tokensPath, "createToken", tagAuth, "Make a personal access token",
 		"Makes a token for a script. It is shown once. It can not be used for passwords, sessions or tokens, and stops when "+
-			"its user is deactivated, demoted or deleted."), a.createToken)
+			"its user is deactivated, demoted or deleted."),
+		map[string]any{"name": "Nightly report", "scopes": []string{"tasks:read"}}), a.createToken)
 	register(a, operation(http.MethodGet, tokensPath+"{id}/", "getToken", tagAuth, "Get a personal access token",
 		"Gives one of the caller's tokens."), func(ctx context.Context, in *ID) (*tokenRead, error) {
 		t, err := a.users.GetToken(ctx, &usersv1.GetTokenRequest{Id: in.ID})

@@ -49,13 +49,14 @@ func (a *api) registerUsers() {
 		func(ctx context.Context, in *Selection[User]) (*Read[View[User]], error) {
 			return a.getUser(ctx, &userGet{*me(ctx), *in})
 		})
-	register(a, operation(http.MethodPut, "/api/users/me/", "replaceMe", tagUsers, "Replace the caller",
-		"Does what replaceUser does, to the caller's own account."),
+	name := map[string]any{"name": "Ada Lovelace"} // all that is the caller's own to change
+	register(a, example(operation(http.MethodPut, "/api/users/me/", "replaceMe", tagUsers, "Replace the caller",
+		"Does what replaceUser does, to the caller's own account."), name),
 		func(ctx context.Context, in *Write[UserReplacement]) (*Changed[User], error) {
 			return a.replaceUser(ctx, &userReplace{*me(ctx), *in})
 		})
-	register(a, operation(http.MethodPatch, "/api/users/me/", "updateMe", tagUsers, "Change the caller",
-		"Does what updateUser does, to the caller's own account."),
+	register(a, example(operation(http.MethodPatch, "/api/users/me/", "updateMe", tagUsers, "Change the caller",
+		"Does what updateUser does, to the caller's own account."), name),
 		func(ctx context.Context, in *Write[UserPatch]) (*Changed[User], error) {
 			return a.updateUser(ctx, &userUpdate{*me(ctx), *in})
 		})
