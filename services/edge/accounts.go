@@ -28,8 +28,9 @@ const (
 //
 // Whoever guesses passwords must not lock their owner out. So an account's attempts are counted by address, and those
 // from all addresses together, of which there may be ten times as many, only where nobody has signed in to it before: an
-// attacker with many addresses uses these up, while the owner's, or the one that they sign in from by a mailed link, goes
-// on. Accounts are counted by their address's hash, whether or not they exist.
+// attacker with many addresses uses these up, while the owner's go on, to sign in and to have a link mailed. What is counted
+// is named by a hash of the e-mail address, whether or not there is such an account, by one of the session's part of a
+// refresh token, or by the user who is signed in.
 type throttled struct {
 	usersv1.UsersServiceClient
 
@@ -38,8 +39,8 @@ type throttled struct {
 
 // Login counts an attempt for the account, and knows the address when it succeeds.
 func (t throttled) Login(ctx context.Context, req *usersv1.LoginRequest, opts ...grpc.CallOption) (*usersv1.Tokens, error) {
-	account := "sign-in:" + name(req.GetEmail())
-	if err := t.rates.attempt(ctx, account); err != nil {
+	account := name(req.GetEmail())
+	if err := t.rates.attempt(ctx, "sign-in", account); err != nil {
 		return nil, err
 	}
 	tokens, err := t.UsersServiceClient.Login(ctx, req, opts...)
@@ -52,7 +53,7 @@ func (t throttled) Login(ctx context.Context, req *usersv1.LoginRequest, opts ..
 // RefreshTokens counts an attempt for the session.
 func (t throttled) RefreshTokens(ctx context.Context, req *usersv1.RefreshTokensRequest, opts ...grpc.CallOption) (*usersv1.Tokens, error) {
 	token := req.GetRefreshToken()
-	if err := t.rates.attempt(ctx, "refresh:"+name(token[:min(len(token), familySize)])); err != nil {
+	if err := t.rates.attempt(ctx, "refresh", name(token[:min(len(token), familySize)])); err != nil {
 		return nil, err
 	}
 	return t.UsersServiceClient.RefreshTokens(ctx, req, opts...)
@@ -60,7 +61,7 @@ func (t throttled) RefreshTokens(ctx context.Context, req *usersv1.RefreshTokens
 
 // RequestPasswordReset counts a request for the account.
 func (t throttled) RequestPasswordReset(ctx context.Context, req *usersv1.RequestPasswordResetRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
-	if err := t.rates.attempt(ctx, "reset:"+name(req.GetEmail())); err != nil {
+	if err := t.rates.attempt(ctx, "reset", name(req.GetEmail())); err != nil {
 		return nil, err
 	}
 	return t.UsersServiceClient.RequestPasswordReset(ctx, req, opts...)
@@ -68,7 +69,7 @@ func (t throttled) RequestPasswordReset(ctx context.Context, req *usersv1.Reques
 
 // RequestEmailChange counts a request for the caller, who could have mail sent to anybody.
 func (t throttled) RequestEmailChange(ctx context.Context, req *usersv1.RequestEmailChangeRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
-	if err := t.rates.attempt(ctx, "email:"+strconv.FormatInt(auth.CallerFrom(ctx).UserID, 10)); err != nil {
+	if err := t.rates.attempt(ctx, "email", strconv.FormatInt(auth.CallerFrom(ctx).UserID, 10)); err != nil {
 		return nil, err
 	}
 	return t.UsersServiceClient.RequestEmailChange(ctx, req, opts...)
@@ -76,7 +77,7 @@ func (t throttled) RequestEmailChange(ctx context.Context, req *usersv1.RequestE
 
 // ChangePassword counts an attempt for the caller, whose token might be stolen.
 func (t throttled) ChangePassword(ctx context.Context, req *usersv1.ChangePasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
-	if err := t.rates.attempt(ctx, "password:"+strconv.FormatInt(auth.CallerFrom(ctx).UserID, 10)); err != nil {
+	if err := t.rates.attempt(ctx, "password", strconv.FormatInt(auth.CallerFrom(ctx).UserID, 10)); err != nil {
 		return nil, err
 	}
 	return t.UsersServiceClient.ChangePassword(ctx, req, opts...)
@@ -88,16 +89,16 @@ func name(text string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// attempt counts an attempt for an account from the address of ctx, and from everywhere.
-func (s *rates) attempt(ctx context.Context, account string) error {
-	address := exchangeOf(ctx).address
-	if err := s.count(ctx, &s.accounts, account+":"+address); err != nil || s.accounts.limit == 0 {
+// attempt counts an attempt of a kind for an account from the address of ctx, and from everywhere.
+func (s *rates) attempt(ctx context.Context, kind, account string) error {
+	address, key := exchangeOf(ctx).address, kind+":"+account
+	if err := s.count(ctx, &s.accounts, key+":"+address); err != nil || s.accounts.limit == 0 {
 		return err
 	}
 	if s.known(ctx, account, address) {
 		return nil
 	}
-	return s.count(ctx, &s.everywhere, account)
+	return s.count(ctx, &s.everywhere, key)
 }
 
 // know remembers that the address has signed in to the account. What fails is of no consequence: it is not known then.
@@ -120,4 +121,4 @@ func (s *rates) known(ctx context.Context, account, address string) bool {
 	return err == nil && n > 0
 }
 
-func knownKey(account, address string) string { return "known:" + account + ":" + address }
+func knownKey(account, address string) string { return "known:sign-in:" + account + ":" + address }

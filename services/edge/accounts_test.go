@@ -43,6 +43,20 @@ func TestAnAttackerLocksNobodyOut(t *testing.T) {
 			t.Errorf("the owner, where they have signed in before: got %d, want 200", got)
 		}
 	}
+	reset := func(from string) int {
+		t.Helper()
+		return w.do("POST", "/api/auth/password/reset/request/", `{"email": "ada@example.com"}`,
+			"Authorization", "", "X-Forwarded-For", from).StatusCode
+	}
+	for i := range 40 {
+		last = reset("192.0.2." + strconv.Itoa(i))
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("the attacker's fortieth address asks for a link: got %d, want 429", last)
+	}
+	if got := reset(owner); got != http.StatusNoContent {
+		t.Errorf("the owner asks for a link: got %d, want 204", got)
+	}
 	if got := signIn("bob@example.com", "right", "192.0.2.99"); got != http.StatusOK {
 		t.Errorf("another account: got %d, want 200", got)
 	}
