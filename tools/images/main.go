@@ -43,11 +43,10 @@ func all() []program {
 }
 
 type options struct {
-	Registry string   `default:"ghcr.io/trackway" env:"IMAGE_REGISTRY" help:"Registry and path before the names of the images."`
+	Registry string   `default:"ghcr.io/trackway" help:"Registry and path before the names of the images."`
 	Version  string   `env:"IMAGE_VERSION" help:"Version that the images carry; as Git describes the commit, if it is not given."`
 	Arch     string   `default:"${arch}" env:"GOARCH" help:"Architecture of the programs."`
 	Out      string   `default:"bin/images" help:"Folder of the archives."`
-	Load     bool     `help:"Load the images into Docker too."`
 	Only     []string `help:"Only these programs."`
 }
 
@@ -91,11 +90,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		image, err := pack(o, p, src)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
-		}
-		if o.Load {
-			if err := load(ctx, image.archive); err != nil {
-				return err
-			}
 		}
 		fmt.Fprintf(table, "%s\t%.1f\t%s\n", image.ref, float64(image.size)/1e6, image.digest)
 		if p.name == programs.Story {
@@ -165,12 +159,4 @@ func git(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("git %s: %w", args[0], err)
 	}
 	return strings.TrimSpace(string(out)), nil
-}
-
-func load(ctx context.Context, archive string) error {
-	out, err := exec.CommandContext(ctx, "docker", "load", "-i", archive).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("docker load: %w: %s", err, out)
-	}
-	return nil
 }
