@@ -107,9 +107,8 @@ func headers(next http.Handler) http.Handler {
 }
 
 const (
-	requestIDHeader = "X-Request-ID"
-	requestIDKey    = "X-Request-Id" // the same, as net/http spells it
-	maxRequestID    = 128
+	requestIDKey = "X-Request-Id" // as net/http spells it
+	maxRequestID = 128
 )
 
 // requestID is the client's own name for the request, if it is a decent one, else the trace id.

@@ -118,7 +118,10 @@ func (s *rates) meter(p metric.MeterProvider) (err error) {
 	}
 	// What has not happened yet is zero and not unknown: a first time would otherwise be no increase.
 	s.open.Add(context.Background(), 0)
-	for _, policy := range []policy{s.requests, s.signIns, s.prices} {
+	for _, policy := range []policy{s.requests, s.signIns, s.prices, s.accounts, s.everywhere} {
+		if policy.limit == 0 {
+			continue
+		}
 		s.refused.Add(context.Background(), 0, metric.WithAttributes(attribute.String("policy", policy.name)))
 	}
 	return nil
@@ -162,7 +165,7 @@ func (s *rates) asked(ctx context.Context, h http.Header, p *policy, key string,
 	return res, ok
 }
 
-// signIn counts a register or login at the GraphQL door, against the same limit as those of REST.
+// signIn counts what needs no token at the GraphQL door, such as a login, against the same limit as at that of REST.
 func (s *rates) signIn(ctx context.Context) error {
 	return s.count(ctx, &s.signIns, exchangeOf(ctx).address)
 }
