@@ -43,8 +43,8 @@ type Config struct {
 	// Tracer and Meter see the operations; nil is nobody.
 	Tracer trace.TracerProvider
 	Meter  metric.MeterProvider
-	// SignIn, if there is one, is asked before each register and login of an operation, so that passwords can not be
-	// guessed faster here than at the other door. Its error is the mutation's.
+	// SignIn, if there is one, is asked before each mutation that needs no token, such as register and login, so that
+	// passwords can not be guessed faster here than at the other door. Its error is the mutation's.
 	SignIn func(context.Context) error
 	// Count, if there is one, counts an operation on a WebSocket as the request that it is by HTTP, where the edge has counted
 	// it. Its error refuses the operation.

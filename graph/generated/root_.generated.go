@@ -902,7 +902,7 @@ enum ProjectRole {
   MEMBER
   "Changes the project and its members."
   ADMIN
-  "Deletes the project and names owners."
+  "Deletes the project and makes another member the owner."
   OWNER
 }
 
@@ -961,7 +961,7 @@ extend type Mutation {
     "What to do."
     input: UpdateMemberInput!
   ): UpdateMemberPayload
-  "Takes a user out of a project. Members may take themselves out; a project never loses its last owner."
+  "Takes a user out of a project. Members may take themselves out; a project is never without its owner."
   removeMember(
     "What to do."
     input: RemoveMemberInput!
@@ -1743,12 +1743,12 @@ extend type Mutation {
     "What to do."
     input: MoveTaskInput!
   ): MoveTaskPayload
-  "Adds up to 100 tasks at once: all of them, or none."
+  "Adds up to 100 tasks at once: all of them or none, unless ` + "`" + `atomic` + "`" + ` is false."
   createTasks(
     "What to do."
     input: CreateTasksInput!
   ): CreateTasksPayload
-  "Changes up to 100 tasks at once: all of them, or none."
+  "Changes up to 100 tasks at once: all of them or none, unless ` + "`" + `atomic` + "`" + ` is false."
   updateTasks(
     "What to do."
     input: UpdateTasksInput!

@@ -37,8 +37,8 @@ type Config struct {
 	Tasks    string `env:"TASKS_ADDR,required,notEmpty" doc:"host:port of the tasks service"`
 
 	RateLimit        int            `env:"RATE_LIMIT" envDefault:"3000" doc:"Requests a minute for each caller, or each address without one; 0 for any number"`
-	AuthRateLimit    int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins and registrations a minute for each address; 0 for any number"`
-	AccountRateLimit int            `env:"ACCOUNT_RATE_LIMIT" envDefault:"10" doc:"Sign-ins, refreshes and resets a minute for each account from one address, and ten times as many from those that have not signed in to it; 0, or 0 for AUTH_RATE_LIMIT, for any number"`
+	AuthRateLimit    int            `env:"AUTH_RATE_LIMIT" envDefault:"60" doc:"Sign-ins, registrations and what else is below /api/auth/ a minute for each address; 0 for any number"`
+	AccountRateLimit int            `env:"ACCOUNT_RATE_LIMIT" envDefault:"10" doc:"Sign-ins a minute for each account from one address, as many refreshes, resets, changes of password and of address, and ten times as many of each from all that have not signed in to it; 0, or 0 for AUTH_RATE_LIMIT, for any number"`
 	BodyLimit        int64          `env:"BODY_LIMIT" envDefault:"1048576" doc:"Largest request body, in bytes"`
 	Timeout          time.Duration  `env:"REQUEST_TIMEOUT" envDefault:"20s" doc:"How long one request may take"`
 	CacheMemory      int            `env:"CACHE_MEMORY" envDefault:"16777216" doc:"Answers that one replica keeps in its own memory besides Redis, in bytes; 0 keeps none at all, not even in Redis"`

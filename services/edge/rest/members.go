@@ -100,7 +100,7 @@ func (a *api) registerMembers() {
 	register(a, operation(http.MethodPatch, one, "updateMember", tagMembers, "Change a member",
 		"Changes the role, if it is given (RFC 7396)."), a.updateMember)
 	register(a, operation(http.MethodDelete, one, "deleteMember", tagMembers, "Remove a member",
-		"Takes a user out of a project. Members may take themselves out; the last owner stays."), a.deleteMember)
+		"Takes a user out of a project. Members may take themselves out; the owner stays."), a.deleteMember)
 }
 
 type memberList struct {

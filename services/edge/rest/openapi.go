@@ -86,7 +86,7 @@ func commonHeaders() map[string]*huma.Header {
 	const text = `^[\x20-\x7E]*$`
 	return map[string]*huma.Header{
 		"X-Request-Id":  headerOf("Names this request.", text),
-		"Server-Timing": headerOf("How long the answer took, in milliseconds, and its trace (W3C Server Timing).", text),
+		"Server-Timing": headerOf("How long the answer took, in milliseconds, and its trace; of a failure the trace only (W3C Server Timing).", text),
 		"RateLimit": headerOf("How many requests are left, and after how many seconds all are again "+
 			"(draft-ietf-httpapi-ratelimit-headers).", text),
 		"RateLimit-Policy":            headerOf("How many requests there are, in how many seconds.", text),

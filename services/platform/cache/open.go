@@ -18,7 +18,7 @@ import (
 
 // Config says where Redis is.
 type Config struct {
-	URL string `env:"REDIS_URL,required,notEmpty" doc:"Redis: redis://, rediss://, redis-sentinel:// or redis-cluster://; a service runs without it too, but slower"`
+	URL string `env:"REDIS_URL,required,notEmpty" doc:"Redis: redis://, redis-sentinel:// or redis-cluster://, with TLS rediss://, rediss-sentinel:// or rediss-cluster://; a service runs without it too, but slower"`
 }
 
 // Connect opens the Redis of the configuration, and observes the client. What is out of reach is found out later, by

@@ -41,7 +41,7 @@ const (
 	Role_ROLE_MEMBER Role = 3
 	// Changes the project and its members.
 	Role_ROLE_ADMIN Role = 4
-	// Deletes the project and names owners.
+	// Deletes the project and makes another member the owner.
 	Role_ROLE_OWNER Role = 5
 )
 

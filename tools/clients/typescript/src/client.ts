@@ -6,7 +6,8 @@
  * - Every POST and PATCH carries an `Idempotency-Key`, and with it a lost answer is asked for again: the write happens once.
  * - Every PUT, PATCH and DELETE carries `If-Match` with the version that this client saw last, if it saw one: what somebody
  *   else wrote meanwhile is answered with 412 and not overwritten. `"If-Match": "*"` in a call's headers says otherwise.
- * - What failed on the way, and 429 and 503, is tried again after a pause, if trying again can do no harm.
+ * - What failed on the way, 429, 502, 503 and 504, and 409 while the same key is at work, is tried again after a pause, if that
+ *   can do no harm.
  */
 import createClient, {
   type Client,
