@@ -122,7 +122,7 @@ func (a *api) registerComments() {
 
 // CommentFilter narrows a list of comments.
 type CommentFilter struct {
-	Ordering []string `query:"ordering" enum:"id,-id,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash."`
+	Ordering []string `query:"ordering" enum:"id,-id,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash. By id when absent."`
 	Author   int64    `query:"author" minimum:"1" doc:"Only comments by this user."`
 	Trash    bool     `query:"trash" default:"false" doc:"The deleted comments instead, which the caller wrote and deleted, or moderates."`
 }

@@ -108,7 +108,7 @@ type memberList struct {
 	Listing
 	MemberShape
 
-	Ordering []string   `query:"ordering" enum:"id,-id,role,-role,created_at,-created_at" maxItems:"6" doc:"The order: fields, each falling when preceded by a minus."`
+	Ordering []string   `query:"ordering" enum:"id,-id,role,-role,created_at,-created_at" maxItems:"6" doc:"The order: fields, each falling when preceded by a minus. By id when absent."`
 	Role     MemberRole `query:"role" doc:"Only members with this role."`
 }
 

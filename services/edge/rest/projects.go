@@ -126,7 +126,7 @@ type projectList struct {
 	Listing
 	ProjectShape
 
-	Ordering   []string    `query:"ordering" enum:"id,-id,name,-name,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at,relevance,-relevance" maxItems:"12" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash, relevance only with search."`
+	Ordering   []string    `query:"ordering" enum:"id,-id,name,-name,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at,relevance,-relevance" maxItems:"12" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash, relevance only with search. By id when absent, but for a search."`
 	Search     string      `query:"search" maxLength:"200" pattern:"^[\\s\\S]*$" doc:"Words that name or description contain, or begin with. The best match comes first, unless there is an ordering."`
 	Visibility Visibility  `query:"visibility" doc:"public asks for all public projects, and not only the caller's."`
 	Role       MemberRole  `query:"role" doc:"Only projects in which the caller has this role."`

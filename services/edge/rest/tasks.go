@@ -168,7 +168,7 @@ func (a *api) registerTasks() {
 
 // TaskFilter narrows a list of tasks.
 type TaskFilter struct {
-	Ordering     []string    `query:"ordering" enum:"id,-id,number,-number,title,-title,priority,-priority,due_date,-due_date,position,-position,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at,relevance,-relevance" maxItems:"20" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash, relevance only with search. Tasks without a due date come last."`
+	Ordering     []string    `query:"ordering" enum:"id,-id,number,-number,title,-title,priority,-priority,due_date,-due_date,position,-position,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at,relevance,-relevance" maxItems:"20" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash, relevance only with search. Tasks without a due date come last. By id when absent, but for a search."`
 	Status       []Status    `query:"status,explode" maxItems:"4" doc:"Any of these; repeated, or separated by commas."`
 	Completed    Maybe[bool] `query:"completed" doc:"Whether the status is done."`
 	Assignee     string      `query:"assignee" maxLength:"19" pattern:"^(me|none|[1-9][0-9]{0,18})$" patternDescription:"the id of a user, me or none" doc:"Assigned to this user, to the caller (me), or to nobody (none)."`

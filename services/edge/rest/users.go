@@ -73,7 +73,7 @@ type userList struct {
 	Listing
 	Selection[User]
 
-	Ordering []string    `query:"ordering" enum:"id,-id,name,-name,created_at,-created_at,updated_at,-updated_at,relevance,-relevance" maxItems:"10" doc:"The order: fields, each falling when preceded by a minus; relevance only with search."`
+	Ordering []string    `query:"ordering" enum:"id,-id,name,-name,created_at,-created_at,updated_at,-updated_at,relevance,-relevance" maxItems:"10" doc:"The order: fields, each falling when preceded by a minus; relevance only with search. By id when absent, but for a search."`
 	Search   string      `query:"search" maxLength:"200" pattern:"^[\\s\\S]*$" doc:"Words that the name contains, or begins with. The best match comes first, unless there is an ordering."`
 	Active   Maybe[bool] `query:"active" doc:"Only users that can, or can not, sign in."`
 	Role     UserRole    `query:"role" doc:"Only users with this role."`

@@ -35,7 +35,7 @@ const (
 	// leaseEvery is how often a lease is extended, and leaseTimeout bounds one attempt.
 	leaseEvery   = 400 * time.Millisecond
 	leaseTimeout = time.Second
-	// suspendedFor is how long a suspension lasts after the last write that needed it; it is renewed when suspendedLeft
+	// suspendedSeconds is how long a suspension lasts after the last write that needed it; it is renewed when suspendedLeft
 	// is left of it.
 	suspendedSeconds = "5"
 	suspendedLeft    = 3 * time.Second

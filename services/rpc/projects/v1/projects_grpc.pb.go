@@ -79,7 +79,7 @@ type ProjectsServiceClient interface {
 	CreateMember(ctx context.Context, in *CreateMemberRequest, opts ...grpc.CallOption) (*Member, error)
 	// UpdateMember changes a member's role.
 	UpdateMember(ctx context.Context, in *UpdateMemberRequest, opts ...grpc.CallOption) (*Member, error)
-	// DeleteMember takes a user out of a project. Members may take themselves out; a project never loses its last
+	// DeleteMember takes a user out of a project. Members may take themselves out; a project is never without its
 	// owner.
 	DeleteMember(ctx context.Context, in *DeleteMemberRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// CreateInvitation mails an invitation to join a project; one to the same address that is still open ends. The inviter
@@ -366,7 +366,7 @@ type ProjectsServiceServer interface {
 	CreateMember(context.Context, *CreateMemberRequest) (*Member, error)
 	// UpdateMember changes a member's role.
 	UpdateMember(context.Context, *UpdateMemberRequest) (*Member, error)
-	// DeleteMember takes a user out of a project. Members may take themselves out; a project never loses its last
+	// DeleteMember takes a user out of a project. Members may take themselves out; a project is never without its
 	// owner.
 	DeleteMember(context.Context, *DeleteMemberRequest) (*emptypb.Empty, error)
 	// CreateInvitation mails an invitation to join a project; one to the same address that is still open ends. The inviter
