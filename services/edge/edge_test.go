@@ -31,6 +31,8 @@ import (
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
 )
 
+const requestIDHeader = "X-Request-ID"
+
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func TestThePathWithoutTheLastSlashIsTheSame(t *testing.T) {
@@ -650,13 +652,13 @@ func TestATraceGoesThrough(t *testing.T) {
 	w := newWorld(t)
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 	res := w.do("GET", "/api/nothing/", "", "Traceparent", "00-"+id+"-00f067aa0ba902b7-01", "X-Request-Id", "")
-	if p := checkProblem(t, "traced", res); p.TraceID != id || res.Header.Get(requestIDKey) != id {
-		t.Errorf("got trace %s, request %s, want %s", p.TraceID, res.Header.Get(requestIDKey), id)
+	if p := checkProblem(t, "traced", res); p.TraceID != id || res.Header.Get(requestIDHeader) != id {
+		t.Errorf("got trace %s, request %s, want %s", p.TraceID, res.Header.Get(requestIDHeader), id)
 	}
-	if res := w.do("GET", "/api/", "", "X-Request-Id", "mine-1"); res.Header.Get(requestIDKey) != "mine-1" {
-		t.Errorf("got %q, want the client's own", res.Header.Get(requestIDKey))
+	if res := w.do("GET", "/api/", "", "X-Request-Id", "mine-1"); res.Header.Get(requestIDHeader) != "mine-1" {
+		t.Errorf("got %q, want the client's own", res.Header.Get(requestIDHeader))
 	}
-	if res := w.do("GET", "/api/", "", "X-Request-Id", "<script>"); res.Header.Get(requestIDKey) == "<script>" {
+	if res := w.do("GET", "/api/", "", "X-Request-Id", "<script>"); res.Header.Get(requestIDHeader) == "<script>" {
 		t.Error("an indecent request id came back")
 	}
 }
