@@ -41,7 +41,8 @@ func (a *api) registerAuth() {
 	register(a, public(operation(http.MethodPost, "/api/auth/register/", "register", tagAuth, "Make an account",
 		"Makes an account for whoever asks. Sign in afterwards.")), a.signUp)
 	login := public(operation(http.MethodPost, "/api/auth/login/", "login", tagAuth, "Sign in",
-		"Exchanges an e-mail address and a password for tokens. A wrong password and an unknown address are the same 401."))
+		"Exchanges an e-mail address and a password for tokens. A wrong password and an unknown address are the same 401. "+
+			"Tokens are not kept: sent again, it begins another session, whatever its Idempotency-Key."))
 	login.DefaultStatus = http.StatusOK
 	register(a, login, a.login)
 	refresh := public(operation(http.MethodPost, "/api/auth/refresh/", "refreshTokens", tagAuth, "Get the next tokens",

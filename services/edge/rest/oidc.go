@@ -38,7 +38,8 @@ func (a *api) registerProvider() {
 	register(a, refusals(answers200(public(operation(http.MethodPost, "/api/auth/oidc/token/", "exchangeCode", tagAuth,
 		"Sign in with a code", "Ends a sign-in with the external provider in the browser. It begins at "+startPath+", with the query "+
 			"redirect_uri (one that this installation allows) and code_challenge (the SHA-256 of a secret of the app's, in base64url), "+
-			"and the browser comes to redirect_uri in the end, with #code= or #error=. The code works once, within a minute."))),
+			"and the browser comes to redirect_uri in the end, with #code= or #error=. The code works once, within a minute, "+
+			"whatever the Idempotency-Key."))),
 		http.StatusForbidden, http.StatusNotFound),
 		func(ctx context.Context, in *Create[Code]) (*SignedIn, error) {
 			t, err := a.users.ExchangeCode(ctx, &usersv1.ExchangeCodeRequest{Code: in.Body.Code, CodeVerifier: in.Body.Verifier})
@@ -48,7 +49,8 @@ func (a *api) registerProvider() {
 			return signedIn(t, ""), nil
 		})
 	register(a, refusals(answers200(public(operation(http.MethodPost, "/api/auth/oidc/id-token/", "exchangeIdToken", tagAuth,
-		"Sign in with an ID token", "Exchanges an ID token that an app got from the external provider for tokens. Each works once. "+
+		"Sign in with an ID token", "Exchanges an ID token that an app got from the external provider for tokens. Each works once, "+
+			"whatever the Idempotency-Key. "+
 			"An account is found by the provider's subject, and the first time by the e-mail address, if the provider has verified "+
 			"it."))), http.StatusForbidden, http.StatusNotFound),
 		func(ctx context.Context, in *Create[IDToken]) (*SignedIn, error) {
