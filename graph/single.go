@@ -185,6 +185,9 @@ func (s *server) claim(ctx context.Context, caller int64, key channelKey) (*chan
 	c.claimed = true
 	s.streams.mu.Lock()
 	defer s.streams.mu.Unlock()
+	if s.streams.channels[key.name()] != nil { // somebody else here was faster
+		return nil, openAlready()
+	}
 	s.streams.channels[key.name()] = c
 	return c, nil
 }

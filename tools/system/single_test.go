@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -146,6 +148,7 @@ func TestAnyReplicaTakesWhatIsForAStream(t *testing.T) {
 	t.Parallel()
 	d := openGate(t, nil)
 	d.opensAnywhere()
+	d.opensOnce()
 	d.hidesFromRedis()
 	d.boundsTogether()
 }
@@ -206,6 +209,35 @@ func (d *gate) opensAnywhere() {
 			s.open(http.StatusNotFound, replica)
 		}
 	}
+}
+
+// opensOnce has many open a stream at once, all at the replica that did not reserve it.
+func (d *gate) opensOnce() {
+	d.Helper()
+	p := d.person()
+	for range 10 {
+		s := d.share(0, p)
+		ctx, cancel := context.WithCancel(d.Context())
+		var opening sync.WaitGroup
+		var opened atomic.Int64
+		for range 4 {
+			opening.Go(func() {
+				switch got := s.requestFor(ctx, http.MethodGet, 1, s.path(), p, "text/event-stream", "").status; got {
+				case http.StatusOK:
+					opened.Add(1)
+				case http.StatusConflict, http.StatusServiceUnavailable:
+				default:
+					d.Errorf("got %d, want 200 or 409", got)
+				}
+			})
+		}
+		opening.Wait()
+		cancel()
+		if got := opened.Load(); got > 1 {
+			d.Fatalf("%d have opened one stream", got)
+		}
+	}
+	eventually(d.T, "the streams are forgotten", func() bool { return len(d.shared()) == 0 })
 }
 
 // boundsTogether counts the streams of one caller at all replicas.

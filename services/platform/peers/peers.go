@@ -68,7 +68,7 @@ if ARGV[1] == 'reserve' then
 elseif ARGV[1] == 'claim' then
 	local has = redis.call('GET', KEYS[2])
 	if not has then return 'none' end
-	if has ~= '' then return 'taken' end
+	if has ~= '' and has ~= ARGV[3] then return 'taken' end
 end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[4]), ARGV[2])
@@ -96,8 +96,8 @@ func (p *Peers) Reserve(ctx context.Context, owner int64, thing string, last tim
 	return p.hold(ctx, "reserve", owner, thing, "", last, most)
 }
 
-// Claim makes this replica the one that has a reserved thing. Of several who claim it one succeeds, and the others get
-// ErrTaken; it is ErrNone if it is not reserved.
+// Claim makes this replica the one that has a reserved thing. Of several replicas that claim it one succeeds, and the others
+// get ErrTaken; it is ErrNone if it is not reserved. The one may claim it again: the answer may have got lost.
 func (p *Peers) Claim(ctx context.Context, owner int64, thing string, last time.Duration) error {
 	return p.hold(ctx, "claim", owner, thing, p.me, last, 0)
 }

@@ -90,6 +90,7 @@ func TestAThingHasOneReplicaThatTheOthersAsk(t *testing.T) {
 	want(t, b.Claim(ctx, owner+1, "bear", patience), peers.ErrNone)
 	want(t, b.Claim(ctx, owner, "bear", patience), nil)
 	want(t, a.Claim(ctx, owner, "bear", patience), peers.ErrTaken)
+	want(t, b.Claim(ctx, owner, "bear", patience), nil)
 	large := string(bytes.Repeat([]byte("x\x00\xff"), 1<<18))
 	if got := answered(t, a, "bear", large); got != "b has bear: "+large {
 		t.Errorf("got %.40q and %d bytes, want the answer of b", got, len(got))
