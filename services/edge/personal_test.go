@@ -170,6 +170,7 @@ func TestEveryRPCHasItsScopes(t *testing.T) {
 		usersv1.UsersService_RequestPasswordReset_FullMethodName, usersv1.UsersService_ResetPassword_FullMethodName,
 		usersv1.UsersService_ConfirmEmailChange_FullMethodName, usersv1.UsersService_BeginProviderSignIn_FullMethodName, usersv1.UsersService_FinishProviderSignIn_FullMethodName,
 		usersv1.UsersService_ExchangeCode_FullMethodName, usersv1.UsersService_ExchangeIdToken_FullMethodName,
+		projectsv1.ProjectsService_BatchGetPurged_FullMethodName,
 	}
 	known := make(map[string]bool)
 	for _, m := range public {

@@ -16,6 +16,7 @@ import (
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/mail"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/trash"
 	"github.com/trackway/trackway/services/platform/write"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	usersv1 "github.com/trackway/trackway/services/rpc/users/v1"
@@ -32,6 +33,7 @@ type Config struct {
 	Events   events.Config
 	Auth     auth.Config
 	Mail     mail.Config
+	Trash    trash.Config
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 }
 
@@ -42,6 +44,9 @@ func Migrate(ctx context.Context, cfg Config, _ app.Env) error {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
+	if err := cfg.Trash.Check(); err != nil {
+		return err
+	}
 	db, err := postgres.Open(ctx, cfg.Postgres, env.Queries...)
 	if err != nil {
 		return err
@@ -75,18 +80,20 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 		keys, err := users.GetKeys(ctx, &usersv1.GetKeysRequest{})
 		return keys.GetJwks(), err
 	}), ended)
+	s := &service{store: store{&write.DB{DB: db, Cache: writer}}, users: users, mail: cfg.Mail}
 	return app.ServeGRPC(ctx, cfg.App, env, app.GRPC{
-		Register: func(s *grpc.Server) {
-			projectsv1.RegisterProjectsServiceServer(s, &service{store: store{&write.DB{DB: db, Cache: writer}}, users: users, mail: cfg.Mail})
+		Register: func(srv *grpc.Server) { projectsv1.RegisterProjectsServiceServer(srv, s) },
+		Interceptors: []grpc.UnaryServerInterceptor{
+			auth.Authenticate(verifier, projectsv1.ProjectsService_BatchGetPurged_FullMethodName), idempotency.Intercept(db, nil),
 		},
-		Interceptors: []grpc.UnaryServerInterceptor{auth.Authenticate(verifier), idempotency.Intercept(db, nil)},
-		Ready:        db.PingContext,
+		Ready: db.PingContext,
 		Jobs: []func(context.Context){
 			relay.Run,
 			func(ctx context.Context) { outbox.Run(ctx, db) },
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log, env.TracerProvider()) },
 			func(ctx context.Context) { cache.Keep(ctx, "projects", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
+			func(ctx context.Context) { trash.Empty(ctx, cfg.Trash, env.Log, env.TracerProvider(), s.purge) },
 		},
 	})
 }

@@ -68,6 +68,7 @@ type suite struct {
 	world    *rpctest.World
 	projects projectsv1.ProjectsServiceClient
 	db       *postgres.DB
+	cfg      projects.Config
 }
 
 func newSuite(t *testing.T) *suite {
@@ -93,7 +94,7 @@ func newSuite(t *testing.T) *suite {
 		}
 	})
 	conn := world.Dial(t, "projects", projectsv1.ProjectsService_ServiceDesc)
-	return &suite{T: t, world: world, projects: projectsv1.NewProjectsServiceClient(conn), db: db}
+	return &suite{T: t, world: world, projects: projectsv1.NewProjectsServiceClient(conn), db: db, cfg: cfg}
 }
 
 func (s *suite) as(user int64) context.Context {

@@ -3,6 +3,7 @@ package projects
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -428,4 +429,42 @@ func (s store) acceptInvitation(ctx context.Context, i *invitation, m *member) e
 		}
 		return write.Changed(m.proto(), m.event("created"), i.event("accepted")), nil
 	})
+}
+
+// purgeBatch is how many projects one transaction purges. Events of all services wait for the end of each that is under way.
+const purgeBatch = 20
+
+// purge deletes some of the projects that were deleted longer than keep ago, with their members and invitations, and tells
+// whether there may be more. One that somebody is restoring it leaves, and what it deletes nobody restores meanwhile.
+func (s store) purge(ctx context.Context, keep time.Duration) (more bool, err error) {
+	err = write.Tx(ctx, s.db, "project", func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		var ids []int64
+		err := tx.NewRaw(`SELECT id FROM projects WHERE deleted_at < now() - ? * interval '1 second'
+			ORDER BY deleted_at LIMIT ? FOR UPDATE SKIP LOCKED`, keep.Seconds(), purgeBatch).Scan(ctx, &ids)
+		more = len(ids) == purgeBatch
+		if err != nil || len(ids) == 0 {
+			return write.Change{}, err
+		}
+		for _, statement := range []string{
+			"DELETE FROM invitations WHERE project_id = ANY(?)",
+			"DELETE FROM members WHERE project_id = ANY(?)",
+			"INSERT INTO purged_projects (id) SELECT unnest(?::bigint[])",
+			"DELETE FROM projects WHERE id = ANY(?)",
+		} {
+			if _, err := tx.NewRaw(statement, pgdialect.Array(ids)).Exec(ctx); err != nil {
+				return write.Change{}, err
+			}
+		}
+		return write.Change{}, nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("purge projects: %w", err)
+	}
+	return more, nil
+}
+
+// purged gives those of the projects that were purged.
+func (s store) purged(ctx context.Context, ids []int64) (purged []int64, err error) {
+	err = s.db.NewRaw("SELECT id FROM purged_projects WHERE id = ANY(?)", pgdialect.Array(ids)).Scan(ctx, &purged)
+	return purged, postgres.Error(err, "project")
 }

@@ -2149,6 +2149,96 @@ func (x *ListAccessResponse) GetAccess() []*Access {
 	return nil
 }
 
+type BatchGetPurgedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1000.
+	ProjectIds    []int64 `protobuf:"varint,1,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetPurgedRequest) Reset() {
+	*x = BatchGetPurgedRequest{}
+	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetPurgedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetPurgedRequest) ProtoMessage() {}
+
+func (x *BatchGetPurgedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetPurgedRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetPurgedRequest) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *BatchGetPurgedRequest) GetProjectIds() []int64 {
+	if x != nil {
+		return x.ProjectIds
+	}
+	return nil
+}
+
+type BatchGetPurgedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those of the projects that were purged, in no particular order.
+	ProjectIds    []int64 `protobuf:"varint,1,rep,packed,name=project_ids,json=projectIds,proto3" json:"project_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetPurgedResponse) Reset() {
+	*x = BatchGetPurgedResponse{}
+	mi := &file_projects_v1_projects_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetPurgedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetPurgedResponse) ProtoMessage() {}
+
+func (x *BatchGetPurgedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_projects_v1_projects_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetPurgedResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetPurgedResponse) Descriptor() ([]byte, []int) {
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *BatchGetPurgedResponse) GetProjectIds() []int64 {
+	if x != nil {
+		return x.ProjectIds
+	}
+	return nil
+}
+
 type ExplainAccessRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ProjectId int64                  `protobuf:"varint,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
@@ -2160,7 +2250,7 @@ type ExplainAccessRequest struct {
 
 func (x *ExplainAccessRequest) Reset() {
 	*x = ExplainAccessRequest{}
-	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	mi := &file_projects_v1_projects_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2262,7 @@ func (x *ExplainAccessRequest) String() string {
 func (*ExplainAccessRequest) ProtoMessage() {}
 
 func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[32]
+	mi := &file_projects_v1_projects_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2275,7 @@ func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessRequest.ProtoReflect.Descriptor instead.
 func (*ExplainAccessRequest) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{32}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExplainAccessRequest) GetProjectId() int64 {
@@ -2216,7 +2306,7 @@ type ExplainAccessResponse struct {
 
 func (x *ExplainAccessResponse) Reset() {
 	*x = ExplainAccessResponse{}
-	mi := &file_projects_v1_projects_proto_msgTypes[33]
+	mi := &file_projects_v1_projects_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2318,7 @@ func (x *ExplainAccessResponse) String() string {
 func (*ExplainAccessResponse) ProtoMessage() {}
 
 func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_projects_v1_projects_proto_msgTypes[33]
+	mi := &file_projects_v1_projects_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2241,7 +2331,7 @@ func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessResponse.ProtoReflect.Descriptor instead.
 func (*ExplainAccessResponse) Descriptor() ([]byte, []int) {
-	return file_projects_v1_projects_proto_rawDescGZIP(), []int{33}
+	return file_projects_v1_projects_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainAccessResponse) GetRoles() []Role {
@@ -2441,7 +2531,13 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\vproject_ids\x18\x01 \x03(\x03R\n" +
 	"projectIds\"A\n" +
 	"\x12ListAccessResponse\x12+\n" +
-	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"U\n" +
+	"\x06access\x18\x01 \x03(\v2\x13.projects.v1.AccessR\x06access\"8\n" +
+	"\x15BatchGetPurgedRequest\x12\x1f\n" +
+	"\vproject_ids\x18\x01 \x03(\x03R\n" +
+	"projectIds\"9\n" +
+	"\x16BatchGetPurgedResponse\x12\x1f\n" +
+	"\vproject_ids\x18\x01 \x03(\x03R\n" +
+	"projectIds\"U\n" +
 	"\x14ExplainAccessRequest\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\x03R\tprojectId\x12\x1e\n" +
@@ -2466,7 +2562,7 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"Visibility\x12\x1a\n" +
 	"\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x01\x12\x15\n" +
-	"\x11VISIBILITY_PUBLIC\x10\x022\xef\r\n" +
+	"\x11VISIBILITY_PUBLIC\x10\x022\xca\x0e\n" +
 	"\x0fProjectsService\x12B\n" +
 	"\n" +
 	"GetProject\x12\x1e.projects.v1.GetProjectRequest\x1a\x14.projects.v1.Project\x12_\n" +
@@ -2490,7 +2586,8 @@ const file_projects_v1_projects_proto_rawDesc = "" +
 	"\x0eBatchGetAccess\x12\".projects.v1.BatchGetAccessRequest\x1a#.projects.v1.BatchGetAccessResponse\x12V\n" +
 	"\rExplainAccess\x12!.projects.v1.ExplainAccessRequest\x1a\".projects.v1.ExplainAccessResponse\x12M\n" +
 	"\n" +
-	"ListAccess\x12\x1e.projects.v1.ListAccessRequest\x1a\x1f.projects.v1.ListAccessResponse\x12I\n" +
+	"ListAccess\x12\x1e.projects.v1.ListAccessRequest\x1a\x1f.projects.v1.ListAccessResponse\x12Y\n" +
+	"\x0eBatchGetPurged\x12\".projects.v1.BatchGetPurgedRequest\x1a#.projects.v1.BatchGetPurgedResponse\x12I\n" +
 	"\n" +
 	"ListEvents\x12\x1c.events.v1.ListEventsRequest\x1a\x1d.events.v1.ListEventsResponseBBZ@github.com/trackway/trackway/services/rpc/projects/v1;projectsv1b\x06proto3"
 
@@ -2507,7 +2604,7 @@ func file_projects_v1_projects_proto_rawDescGZIP() []byte {
 }
 
 var file_projects_v1_projects_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_projects_v1_projects_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_projects_v1_projects_proto_goTypes = []any{
 	(Role)(0),                        // 0: projects.v1.Role
 	(Visibility)(0),                  // 1: projects.v1.Visibility
@@ -2543,50 +2640,52 @@ var file_projects_v1_projects_proto_goTypes = []any{
 	(*BatchGetAccessResponse)(nil),   // 31: projects.v1.BatchGetAccessResponse
 	(*ListAccessRequest)(nil),        // 32: projects.v1.ListAccessRequest
 	(*ListAccessResponse)(nil),       // 33: projects.v1.ListAccessResponse
-	(*ExplainAccessRequest)(nil),     // 34: projects.v1.ExplainAccessRequest
-	(*ExplainAccessResponse)(nil),    // 35: projects.v1.ExplainAccessResponse
-	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 37: google.protobuf.FieldMask
-	(*v1.PageRequest)(nil),           // 38: page.v1.PageRequest
-	(*v1.PageInfo)(nil),              // 39: page.v1.PageInfo
-	(*v11.ListEventsRequest)(nil),    // 40: events.v1.ListEventsRequest
-	(*emptypb.Empty)(nil),            // 41: google.protobuf.Empty
-	(*v11.ListEventsResponse)(nil),   // 42: events.v1.ListEventsResponse
+	(*BatchGetPurgedRequest)(nil),    // 34: projects.v1.BatchGetPurgedRequest
+	(*BatchGetPurgedResponse)(nil),   // 35: projects.v1.BatchGetPurgedResponse
+	(*ExplainAccessRequest)(nil),     // 36: projects.v1.ExplainAccessRequest
+	(*ExplainAccessResponse)(nil),    // 37: projects.v1.ExplainAccessResponse
+	(*timestamppb.Timestamp)(nil),    // 38: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 39: google.protobuf.FieldMask
+	(*v1.PageRequest)(nil),           // 40: page.v1.PageRequest
+	(*v1.PageInfo)(nil),              // 41: page.v1.PageInfo
+	(*v11.ListEventsRequest)(nil),    // 42: events.v1.ListEventsRequest
+	(*emptypb.Empty)(nil),            // 43: google.protobuf.Empty
+	(*v11.ListEventsResponse)(nil),   // 44: events.v1.ListEventsResponse
 }
 var file_projects_v1_projects_proto_depIdxs = []int32{
-	36, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
-	36, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
+	38, // 0: projects.v1.Project.created_at:type_name -> google.protobuf.Timestamp
+	38, // 1: projects.v1.Project.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: projects.v1.Project.visibility:type_name -> projects.v1.Visibility
-	36, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
-	36, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
-	36, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
-	36, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
+	38, // 3: projects.v1.Project.archived_at:type_name -> google.protobuf.Timestamp
+	38, // 4: projects.v1.Project.deleted_at:type_name -> google.protobuf.Timestamp
+	38, // 5: projects.v1.Member.created_at:type_name -> google.protobuf.Timestamp
+	38, // 6: projects.v1.Member.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 7: projects.v1.Member.role:type_name -> projects.v1.Role
-	37, // 8: projects.v1.BatchGetProjectsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	39, // 8: projects.v1.BatchGetProjectsRequest.read_mask:type_name -> google.protobuf.FieldMask
 	2,  // 9: projects.v1.BatchGetProjectsResponse.projects:type_name -> projects.v1.Project
-	38, // 10: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
+	40, // 10: projects.v1.ListProjectsRequest.page:type_name -> page.v1.PageRequest
 	1,  // 11: projects.v1.ListProjectsRequest.visibility:type_name -> projects.v1.Visibility
 	0,  // 12: projects.v1.ListProjectsRequest.role:type_name -> projects.v1.Role
-	37, // 13: projects.v1.ListProjectsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	39, // 13: projects.v1.ListProjectsRequest.read_mask:type_name -> google.protobuf.FieldMask
 	2,  // 14: projects.v1.ListProjectsResponse.projects:type_name -> projects.v1.Project
-	39, // 15: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
+	41, // 15: projects.v1.ListProjectsResponse.page:type_name -> page.v1.PageInfo
 	1,  // 16: projects.v1.CreateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	37, // 17: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 17: projects.v1.UpdateProjectRequest.update_mask:type_name -> google.protobuf.FieldMask
 	1,  // 18: projects.v1.UpdateProjectRequest.visibility:type_name -> projects.v1.Visibility
-	38, // 19: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
+	40, // 19: projects.v1.ListMembersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 20: projects.v1.ListMembersRequest.role:type_name -> projects.v1.Role
 	3,  // 21: projects.v1.ListMembersResponse.members:type_name -> projects.v1.Member
-	39, // 22: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
-	38, // 23: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
+	41, // 22: projects.v1.ListMembersResponse.page:type_name -> page.v1.PageInfo
+	40, // 23: projects.v1.BatchListMembersRequest.page:type_name -> page.v1.PageRequest
 	0,  // 24: projects.v1.BatchListMembersRequest.role:type_name -> projects.v1.Role
 	18, // 25: projects.v1.BatchListMembersResponse.pages:type_name -> projects.v1.MemberPage
 	3,  // 26: projects.v1.MemberPage.members:type_name -> projects.v1.Member
-	39, // 27: projects.v1.MemberPage.page:type_name -> page.v1.PageInfo
+	41, // 27: projects.v1.MemberPage.page:type_name -> page.v1.PageInfo
 	0,  // 28: projects.v1.CreateMemberRequest.role:type_name -> projects.v1.Role
-	37, // 29: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 29: projects.v1.UpdateMemberRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 30: projects.v1.UpdateMemberRequest.role:type_name -> projects.v1.Role
-	36, // 31: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
-	36, // 32: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 31: projects.v1.Invitation.created_at:type_name -> google.protobuf.Timestamp
+	38, // 32: projects.v1.Invitation.expires_at:type_name -> google.protobuf.Timestamp
 	0,  // 33: projects.v1.Invitation.role:type_name -> projects.v1.Role
 	0,  // 34: projects.v1.CreateInvitationRequest.role:type_name -> projects.v1.Role
 	22, // 35: projects.v1.ListInvitationsResponse.invitations:type_name -> projects.v1.Invitation
@@ -2615,33 +2714,35 @@ var file_projects_v1_projects_proto_depIdxs = []int32{
 	27, // 58: projects.v1.ProjectsService.DeleteInvitation:input_type -> projects.v1.DeleteInvitationRequest
 	28, // 59: projects.v1.ProjectsService.AcceptInvitation:input_type -> projects.v1.AcceptInvitationRequest
 	29, // 60: projects.v1.ProjectsService.BatchGetAccess:input_type -> projects.v1.BatchGetAccessRequest
-	34, // 61: projects.v1.ProjectsService.ExplainAccess:input_type -> projects.v1.ExplainAccessRequest
+	36, // 61: projects.v1.ProjectsService.ExplainAccess:input_type -> projects.v1.ExplainAccessRequest
 	32, // 62: projects.v1.ProjectsService.ListAccess:input_type -> projects.v1.ListAccessRequest
-	40, // 63: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
-	2,  // 64: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
-	6,  // 65: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
-	8,  // 66: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
-	2,  // 67: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
-	2,  // 68: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
-	41, // 69: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
-	2,  // 70: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
-	3,  // 71: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
-	15, // 72: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
-	17, // 73: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
-	3,  // 74: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
-	3,  // 75: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
-	41, // 76: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
-	22, // 77: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
-	22, // 78: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
-	26, // 79: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
-	41, // 80: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
-	3,  // 81: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
-	31, // 82: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
-	35, // 83: projects.v1.ProjectsService.ExplainAccess:output_type -> projects.v1.ExplainAccessResponse
-	33, // 84: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
-	42, // 85: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
-	64, // [64:86] is the sub-list for method output_type
-	42, // [42:64] is the sub-list for method input_type
+	34, // 63: projects.v1.ProjectsService.BatchGetPurged:input_type -> projects.v1.BatchGetPurgedRequest
+	42, // 64: projects.v1.ProjectsService.ListEvents:input_type -> events.v1.ListEventsRequest
+	2,  // 65: projects.v1.ProjectsService.GetProject:output_type -> projects.v1.Project
+	6,  // 66: projects.v1.ProjectsService.BatchGetProjects:output_type -> projects.v1.BatchGetProjectsResponse
+	8,  // 67: projects.v1.ProjectsService.ListProjects:output_type -> projects.v1.ListProjectsResponse
+	2,  // 68: projects.v1.ProjectsService.CreateProject:output_type -> projects.v1.Project
+	2,  // 69: projects.v1.ProjectsService.UpdateProject:output_type -> projects.v1.Project
+	43, // 70: projects.v1.ProjectsService.DeleteProject:output_type -> google.protobuf.Empty
+	2,  // 71: projects.v1.ProjectsService.RestoreProject:output_type -> projects.v1.Project
+	3,  // 72: projects.v1.ProjectsService.GetMember:output_type -> projects.v1.Member
+	15, // 73: projects.v1.ProjectsService.ListMembers:output_type -> projects.v1.ListMembersResponse
+	17, // 74: projects.v1.ProjectsService.BatchListMembers:output_type -> projects.v1.BatchListMembersResponse
+	3,  // 75: projects.v1.ProjectsService.CreateMember:output_type -> projects.v1.Member
+	3,  // 76: projects.v1.ProjectsService.UpdateMember:output_type -> projects.v1.Member
+	43, // 77: projects.v1.ProjectsService.DeleteMember:output_type -> google.protobuf.Empty
+	22, // 78: projects.v1.ProjectsService.CreateInvitation:output_type -> projects.v1.Invitation
+	22, // 79: projects.v1.ProjectsService.GetInvitation:output_type -> projects.v1.Invitation
+	26, // 80: projects.v1.ProjectsService.ListInvitations:output_type -> projects.v1.ListInvitationsResponse
+	43, // 81: projects.v1.ProjectsService.DeleteInvitation:output_type -> google.protobuf.Empty
+	3,  // 82: projects.v1.ProjectsService.AcceptInvitation:output_type -> projects.v1.Member
+	31, // 83: projects.v1.ProjectsService.BatchGetAccess:output_type -> projects.v1.BatchGetAccessResponse
+	37, // 84: projects.v1.ProjectsService.ExplainAccess:output_type -> projects.v1.ExplainAccessResponse
+	33, // 85: projects.v1.ProjectsService.ListAccess:output_type -> projects.v1.ListAccessResponse
+	35, // 86: projects.v1.ProjectsService.BatchGetPurged:output_type -> projects.v1.BatchGetPurgedResponse
+	44, // 87: projects.v1.ProjectsService.ListEvents:output_type -> events.v1.ListEventsResponse
+	65, // [65:88] is the sub-list for method output_type
+	42, // [42:65] is the sub-list for method input_type
 	42, // [42:42] is the sub-list for extension type_name
 	42, // [42:42] is the sub-list for extension extendee
 	0,  // [0:42] is the sub-list for field type_name
@@ -2659,7 +2760,7 @@ func file_projects_v1_projects_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_projects_v1_projects_proto_rawDesc), len(file_projects_v1_projects_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

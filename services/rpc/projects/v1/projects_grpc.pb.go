@@ -44,6 +44,7 @@ const (
 	ProjectsService_BatchGetAccess_FullMethodName   = "/projects.v1.ProjectsService/BatchGetAccess"
 	ProjectsService_ExplainAccess_FullMethodName    = "/projects.v1.ProjectsService/ExplainAccess"
 	ProjectsService_ListAccess_FullMethodName       = "/projects.v1.ProjectsService/ListAccess"
+	ProjectsService_BatchGetPurged_FullMethodName   = "/projects.v1.ProjectsService/BatchGetPurged"
 	ProjectsService_ListEvents_FullMethodName       = "/projects.v1.ProjectsService/ListEvents"
 )
 
@@ -101,6 +102,9 @@ type ProjectsServiceClient interface {
 	// ListAccess says what the caller is in the projects that it is a member of: at most 10,000, the oldest ones. It never
 	// says that there is no access: whoever does not find a project asks BatchGetAccess.
 	ListAccess(ctx context.Context, in *ListAccessRequest, opts ...grpc.CallOption) (*ListAccessResponse, error)
+	// BatchGetPurged says which of the projects were purged from the trash, and never come back. Services ask it on their
+	// own behalf, to delete what they have of such a project: it needs no token.
+	BatchGetPurged(ctx context.Context, in *BatchGetPurgedRequest, opts ...grpc.CallOption) (*BatchGetPurgedResponse, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
 	// projects and their members.
 	ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error)
@@ -324,6 +328,16 @@ func (c *projectsServiceClient) ListAccess(ctx context.Context, in *ListAccessRe
 	return out, nil
 }
 
+func (c *projectsServiceClient) BatchGetPurged(ctx context.Context, in *BatchGetPurgedRequest, opts ...grpc.CallOption) (*BatchGetPurgedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetPurgedResponse)
+	err := c.cc.Invoke(ctx, ProjectsService_BatchGetPurged_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *projectsServiceClient) ListEvents(ctx context.Context, in *v1.ListEventsRequest, opts ...grpc.CallOption) (*v1.ListEventsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(v1.ListEventsResponse)
@@ -388,6 +402,9 @@ type ProjectsServiceServer interface {
 	// ListAccess says what the caller is in the projects that it is a member of: at most 10,000, the oldest ones. It never
 	// says that there is no access: whoever does not find a project asks BatchGetAccess.
 	ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error)
+	// BatchGetPurged says which of the projects were purged from the trash, and never come back. Services ask it on their
+	// own behalf, to delete what they have of such a project: it needs no token.
+	BatchGetPurged(context.Context, *BatchGetPurgedRequest) (*BatchGetPurgedResponse, error)
 	// ListEvents tells what happened, in order, of one project that the caller may read, of all that it is a member of, or those that concern the caller: about
 	// projects and their members.
 	ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error)
@@ -463,6 +480,9 @@ func (UnimplementedProjectsServiceServer) ExplainAccess(context.Context, *Explai
 }
 func (UnimplementedProjectsServiceServer) ListAccess(context.Context, *ListAccessRequest) (*ListAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccess not implemented")
+}
+func (UnimplementedProjectsServiceServer) BatchGetPurged(context.Context, *BatchGetPurgedRequest) (*BatchGetPurgedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetPurged not implemented")
 }
 func (UnimplementedProjectsServiceServer) ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
@@ -866,6 +886,24 @@ func _ProjectsService_ListAccess_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ProjectsService_BatchGetPurged_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetPurgedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProjectsServiceServer).BatchGetPurged(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProjectsService_BatchGetPurged_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProjectsServiceServer).BatchGetPurged(ctx, req.(*BatchGetPurgedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ProjectsService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(v1.ListEventsRequest)
 	if err := dec(in); err != nil {
@@ -974,6 +1012,10 @@ var ProjectsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAccess",
 			Handler:    _ProjectsService_ListAccess_Handler,
+		},
+		{
+			MethodName: "BatchGetPurged",
+			Handler:    _ProjectsService_BatchGetPurged_Handler,
 		},
 		{
 			MethodName: "ListEvents",
