@@ -89,7 +89,7 @@ type ChangePasswordPayload struct {
 type CommentFilter struct {
 	// Only comments by this user.
 	AuthorID *relay.ID `json:"authorId,omitempty"`
-	// True asks for the trash: only deleted comments, which the caller wrote and deleted, or moderates. Only for `Query.comments`.
+	// True asks for the trash: only deleted comments, which the caller wrote and deleted, or moderates, until they are purged. Only for `Query.comments`.
 	Deleted *bool `json:"deleted,omitempty"`
 }
 
@@ -618,7 +618,7 @@ type ProjectFilter struct {
 	Role *projectsv1.Role `json:"role,omitempty"`
 	// Only projects that are, or are not, archived.
 	Archived *bool `json:"archived,omitempty"`
-	// True asks for the trash: only deleted projects that the caller owned.
+	// True asks for the trash: only deleted projects that the caller owned, until they are purged.
 	Deleted *bool `json:"deleted,omitempty"`
 }
 
@@ -931,7 +931,7 @@ type TaskFilter struct {
 	UpdatedSince *timestamppb.Timestamp `json:"updatedSince,omitempty"`
 	// Words that title or description contain, or begin with. The best match comes first unless another order is asked for.
 	Search *string `json:"search,omitempty"`
-	// True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks.
+	// True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks, until they are purged. Not for subtasks.
 	Deleted *bool `json:"deleted,omitempty"`
 }
 

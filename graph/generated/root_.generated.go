@@ -315,7 +315,7 @@ type CommentEdge {
 input CommentFilter {
   "Only comments by this user."
   authorId: ID
-  "True asks for the trash: only deleted comments, which the caller wrote and deleted, or moderates. Only for ` + "`" + `Query.comments` + "`" + `."
+  "True asks for the trash: only deleted comments, which the caller wrote and deleted, or moderates, until they are purged. Only for ` + "`" + `Query.comments` + "`" + `."
   deleted: Boolean
 }
 
@@ -1149,7 +1149,7 @@ input ProjectFilter {
   role: ProjectRole
   "Only projects that are, or are not, archived."
   archived: Boolean
-  "True asks for the trash: only deleted projects that the caller owned."
+  "True asks for the trash: only deleted projects that the caller owned, until they are purged."
   deleted: Boolean
 }
 
@@ -1656,7 +1656,7 @@ input TaskFilter {
   updatedSince: DateTime
   "Words that title or description contain, or begin with. The best match comes first unless another order is asked for."
   search: String
-  "True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks. Not for subtasks."
+  "True asks for the trash: only deleted tasks, of projects in which the caller may delete tasks, until they are purged. Not for subtasks."
   deleted: Boolean
 }
 

@@ -15,10 +15,11 @@ import (
 	"github.com/trackway/trackway/services/rpc/tags"
 )
 
-// accessGetter is what the service needs of the projects service.
-type accessGetter interface {
+// projectsClient is what the service needs of the projects service.
+type projectsClient interface {
 	BatchGetAccess(ctx context.Context, req *projectsv1.BatchGetAccessRequest, opts ...grpc.CallOption) (*projectsv1.BatchGetAccessResponse, error)
 	ListAccess(ctx context.Context, req *projectsv1.ListAccessRequest, opts ...grpc.CallOption) (*projectsv1.ListAccessResponse, error)
+	BatchGetPurged(ctx context.Context, req *projectsv1.BatchGetPurgedRequest, opts ...grpc.CallOption) (*projectsv1.BatchGetPurgedResponse, error)
 }
 
 // access is what the caller is in each project; those hidden from the caller are not in it.

@@ -41,7 +41,11 @@ func (s *service) ListEvents(ctx context.Context, req *eventsv1.ListEventsReques
 	answer := &eventsv1.ListEventsResponse{Cursor: p.Cursor, More: p.More}
 	for i := range p.Records {
 		r := &p.Records[i]
-		if a.readable(r.ProjectID) && auth.CallerFrom(ctx).Has(auth.ReadScope(r.Noun())) {
+		scope := auth.ReadScope(r.Noun())
+		if scope == "" { // a purge, which is no news for anybody
+			continue
+		}
+		if a.readable(r.ProjectID) && auth.CallerFrom(ctx).Has(scope) {
 			answer.Events = append(answer.Events, eventProto(r))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/uptrace/bun"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/trackway/trackway/services/platform/events"
@@ -208,6 +209,15 @@ func (c *comment) event(happened string) events.Event {
 		Type: "comment." + happened, SubjectID: c.ID, ProjectID: c.ProjectID, Version: c.Version, Payload: c.proto(),
 		Tags:     []string{tags.Comments(c.TaskID), tags.Inside(c.ProjectID)},
 		Audience: c.concerns,
+	}
+}
+
+// purged is what happens to a project in whose trash something was purged: what shows the trash is stale. It is for nobody
+// to read, as a thing that has been gone from reads for long is no news.
+func purged(projectID int64) events.Event {
+	return events.Event{
+		Type: "trash.purged", SubjectID: projectID, ProjectID: projectID, Payload: &emptypb.Empty{},
+		Tags: []string{tags.Inside(projectID)},
 	}
 }
 

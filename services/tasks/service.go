@@ -32,7 +32,7 @@ type service struct {
 	tasksv1.UnimplementedTasksServiceServer
 
 	store    store
-	projects accessGetter
+	projects projectsClient
 	versions *cache.Answers // of the callers' access
 	own      *cache.Remembered[auth.AccessOf, access]
 }

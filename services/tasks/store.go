@@ -649,3 +649,134 @@ func (s store) restoreComment(ctx context.Context, c *comment) error {
 		return write.Changed(c.proto(), c.event("restored")), err
 	})
 }
+
+// purgeBatch is how many things one transaction purges. Events of all services wait for the end of each that is under way.
+const purgeBatch = 100
+
+// purge deletes some of the trash, and tells whether there may be more. What remove locks nobody takes out of the trash
+// meanwhile, and what somebody is taking out it leaves. It gives the project of each thing that has gone, and what else
+// has happened.
+func (s store) purge(ctx context.Context, noun string, remove func(ctx context.Context, tx postgres.Tx) (of []int64, happened []events.Event, err error),
+) (more bool, err error) {
+	err = write.Tx(ctx, s.db, noun, func(ctx context.Context, tx postgres.Tx) (write.Change, error) {
+		if err := lockPurge(ctx, tx); err != nil {
+			return write.Change{}, err
+		}
+		of, happened, err := remove(ctx, tx)
+		more = len(of) == purgeBatch
+		for _, id := range distinct(of, func(id int64) int64 { return id }) {
+			happened = append(happened, purged(id))
+		}
+		return write.Change{Events: happened}, err
+	})
+	if err != nil {
+		return false, fmt.Errorf("purge a %s: %w", noun, err)
+	}
+	return more, nil
+}
+
+// lockPurge makes replicas that purge at once do it one behind the other.
+func lockPurge(ctx context.Context, tx postgres.Tx) error {
+	_, err := tx.NewRaw("SELECT pg_advisory_xact_lock(hashtextextended('purge', 0))").Exec(ctx)
+	return err
+}
+
+// purgeComments purges comments that were deleted longer than keep ago.
+func (s store) purgeComments(ctx context.Context, keep time.Duration) (more bool, err error) {
+	return s.purge(ctx, "comment", func(ctx context.Context, tx postgres.Tx) (of []int64, _ []events.Event, err error) {
+		err = tx.NewRaw(`WITH old AS (
+				SELECT project_id, task_id, id FROM comments WHERE deleted_at < now() - ? * interval '1 second'
+				ORDER BY deleted_at LIMIT ? FOR UPDATE SKIP LOCKED
+			) DELETE FROM comments AS c USING old
+			WHERE c.project_id = old.project_id AND c.task_id = old.task_id AND c.id = old.id
+			RETURNING c.project_id`, keep.Seconds(), purgeBatch).Scan(ctx, &of)
+		return of, nil, err
+	})
+}
+
+// purgeTasks purges tasks that were deleted longer than keep ago, with their comments. The tasks below them have no parent
+// any more. Their numbers stay given: the counters know them.
+func (s store) purgeTasks(ctx context.Context, keep time.Duration) (more bool, err error) {
+	return s.purge(ctx, "task", func(ctx context.Context, tx postgres.Tx) (of []int64, happened []events.Event, err error) {
+		var old []*task
+		err = tx.NewSelect().Model(&old).Column("project_id", "id").Where("t.deleted_at < now() - ? * interval '1 second'", keep.Seconds()).
+			OrderExpr("t.deleted_at").Limit(purgeBatch).For("UPDATE SKIP LOCKED").Scan(ctx)
+		if err != nil || len(old) == 0 {
+			return nil, nil, err
+		}
+		of = mapped(old, func(t *task) int64 { return t.ProjectID })
+		ids := pgdialect.Array(mapped(old, func(t *task) int64 { return t.ID }))
+		if happened, err = leaveParents(ctx, tx, pgdialect.Array(of), ids); err != nil {
+			return nil, nil, err
+		}
+		for _, statement := range []string{
+			"DELETE FROM comments AS c USING unnest(?::bigint[], ?::bigint[]) AS old(project_id, id) WHERE c.project_id = old.project_id AND c.task_id = old.id",
+			"DELETE FROM tasks AS t USING unnest(?::bigint[], ?::bigint[]) AS old(project_id, id) WHERE t.project_id = old.project_id AND t.id = old.id",
+		} {
+			if _, err := tx.NewRaw(statement, pgdialect.Array(of), ids).Exec(ctx); err != nil {
+				return nil, nil, err
+			}
+		}
+		return of, happened, nil
+	})
+}
+
+// leaveParents makes the tasks below the old ones, which go themselves, tasks without a parent; and gives what has happened
+// to those of them that are not deleted.
+func leaveParents(ctx context.Context, tx postgres.Tx, projectIDs, ids any) ([]events.Event, error) {
+	// All lock tasks in this order.
+	if _, err := tx.NewRaw(`SELECT FROM tasks AS t JOIN unnest(?0::bigint[], ?1::bigint[]) AS old(project_id, id)
+			ON t.project_id = old.project_id AND t.parent_id = old.id
+		WHERE t.id <> ALL(?1::bigint[]) ORDER BY t.id FOR UPDATE OF t`, projectIDs, ids).Exec(ctx); err != nil {
+		return nil, err
+	}
+	var below []*task
+	err := tx.NewRaw(`UPDATE tasks AS t SET parent_id = NULL, version = version + 1, updated_at = now()
+		FROM unnest(?0::bigint[], ?1::bigint[]) AS old(project_id, id)
+		WHERE t.project_id = old.project_id AND t.parent_id = old.id AND t.id <> ALL(?1::bigint[])
+		RETURNING ?2`, projectIDs, ids, taskColumns().All()).Scan(ctx, &below)
+	var happened []events.Event
+	for _, t := range below {
+		if t.DeletedAt.IsZero() {
+			t.changed = []string{"parent_id"}
+			happened = append(happened, t.event("updated"))
+		}
+	}
+	return happened, err
+}
+
+// projectsAfter gives, in order, some of the projects in which there have been tasks, behind the last ones.
+func (s store) projectsAfter(ctx context.Context, last int64) (ids []int64, err error) {
+	err = s.db.NewRaw("SELECT project_id FROM counters WHERE project_id > ? ORDER BY project_id LIMIT ?", last, maxBatch).Scan(ctx, &ids)
+	return ids, postgres.Error(err, "project")
+}
+
+// forgetBatch is how many rows of each kind one transaction deletes of a project that was purged.
+const forgetBatch = 1000
+
+// forget deletes some of what there is of a project that nobody can read any more, and tells whether there may be more.
+// The counter goes last: by it the project is known.
+func (s store) forget(ctx context.Context, projectID int64) (more bool, err error) {
+	err = s.db.InTx(ctx, func(ctx context.Context, tx postgres.Tx) error {
+		more = false
+		if err := lockPurge(ctx, tx); err != nil {
+			return err
+		}
+		for _, statement := range []string{
+			"DELETE FROM comments WHERE project_id = ?0 AND (task_id, id) IN (SELECT task_id, id FROM comments WHERE project_id = ?0 LIMIT ?1)",
+			"UPDATE tasks SET parent_id = NULL WHERE project_id = ?0 AND id IN (SELECT id FROM tasks WHERE project_id = ?0 AND parent_id IS NOT NULL LIMIT ?1)",
+			"DELETE FROM tasks WHERE project_id = ?0 AND id IN (SELECT id FROM tasks WHERE project_id = ?0 LIMIT ?1)",
+			"DELETE FROM counters WHERE project_id = ?0",
+		} {
+			n, err := tx.Run(ctx, tx.NewRaw(statement, projectID, forgetBatch))
+			if more = n == forgetBatch; more || err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("forget project %d: %w", projectID, err)
+	}
+	return more, nil
+}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/uptrace/bun"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -71,6 +72,7 @@ type projects struct {
 	public   map[int64]bool
 	archived map[int64]bool
 	strict   map[int64]bool // requires preconditions
+	purged   map[int64]bool
 }
 
 const foreign int64 = 1_000_000
@@ -123,6 +125,18 @@ func (p *projects) ListAccess(ctx context.Context, _ *projectsv1.ListAccessReque
 	return answer, nil
 }
 
+func (p *projects) BatchGetPurged(_ context.Context, req *projectsv1.BatchGetPurgedRequest) (*projectsv1.BatchGetPurgedResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answer := &projectsv1.BatchGetPurgedResponse{}
+	for _, id := range req.GetProjectIds() {
+		if p.purged[id] {
+			answer.ProjectIds = append(answer.ProjectIds, id)
+		}
+	}
+	return answer, nil
+}
+
 // suite is the service on a database of its own.
 type suite struct {
 	*testing.T
@@ -131,19 +145,23 @@ type suite struct {
 	projects *projects
 	tasks    tasksv1.TasksServiceClient
 	db       *postgres.DB
+	cfg      tasks.Config
 }
 
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	world := rpctest.New(t)
-	others := &projects{public: make(map[int64]bool), archived: make(map[int64]bool), strict: make(map[int64]bool)}
+	others := &projects{
+		public: make(map[int64]bool), archived: make(map[int64]bool), strict: make(map[int64]bool), purged: make(map[int64]bool),
+	}
 	cfg := tasks.Config{Auth: rpctest.AuthConfig(), Redis: cache.Config{URL: pgtest.Redis(t)}, Users: "users", Projects: "projects"}
 	cfg.Postgres = postgres.Config{MaxConns: 30, URL: pgtest.Open(t, "tasks", func(ctx context.Context, url string) error {
 		return tasks.Migrate(ctx, tasks.Config{Postgres: postgres.Config{URL: url}}, app.Env{})
 	})}
 	world.Fake(t, "users", func(s *grpc.Server) { usersv1.RegisterUsersServiceServer(s, users{world: world}) },
 		usersv1.UsersService_GetKeys_FullMethodName)
-	world.Fake(t, "projects", func(s *grpc.Server) { projectsv1.RegisterProjectsServiceServer(s, others) })
+	world.Fake(t, "projects", func(s *grpc.Server) { projectsv1.RegisterProjectsServiceServer(s, others) },
+		projectsv1.ProjectsService_BatchGetPurged_FullMethodName)
 	world.Start(t, "tasks", func(ctx context.Context, common app.Config, env app.Env) error {
 		cfg.App = common
 		return tasks.Run(ctx, cfg, env)
@@ -158,7 +176,7 @@ func newSuite(t *testing.T) *suite {
 		}
 	})
 	conn := world.Dial(t, "tasks", tasksv1.TasksService_ServiceDesc)
-	return &suite{T: t, world: world, projects: others, tasks: tasksv1.NewTasksServiceClient(conn), db: db}
+	return &suite{T: t, world: world, projects: others, tasks: tasksv1.NewTasksServiceClient(conn), db: db, cfg: cfg}
 }
 
 // in is the suite for a test within its test.
@@ -231,6 +249,9 @@ func (s *suite) count(want int64, table, where string, args ...any) {
 		s.Errorf("%s where %s %v: got %d, %v, want %d", table, where, args, got, err, want)
 	}
 }
+
+// ident is a name of the database.
+func ident(name string) bun.Ident { return bun.Ident(name) }
 
 func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
 

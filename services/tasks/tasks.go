@@ -16,6 +16,7 @@ import (
 	"github.com/trackway/trackway/services/platform/events"
 	"github.com/trackway/trackway/services/platform/idempotency"
 	"github.com/trackway/trackway/services/platform/postgres"
+	"github.com/trackway/trackway/services/platform/trash"
 	"github.com/trackway/trackway/services/platform/write"
 	projectsv1 "github.com/trackway/trackway/services/rpc/projects/v1"
 	tasksv1 "github.com/trackway/trackway/services/rpc/tasks/v1"
@@ -32,6 +33,7 @@ type Config struct {
 	Redis    cache.Config
 	Events   events.Config
 	Auth     auth.Config
+	Trash    trash.Config
 	Users    string `env:"USERS_ADDR,required,notEmpty" doc:"host:port of the users service"`
 	Projects string `env:"PROJECTS_ADDR,required,notEmpty" doc:"host:port of the projects service"`
 }
@@ -43,6 +45,9 @@ func Migrate(ctx context.Context, cfg Config, _ app.Env) error {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
+	if err := cfg.Trash.Check(); err != nil {
+		return err
+	}
 	db, err := postgres.Open(ctx, cfg.Postgres, env.Queries...)
 	if err != nil {
 		return err
@@ -97,6 +102,7 @@ func Run(ctx context.Context, cfg Config, env app.Env) (err error) {
 			func(ctx context.Context) { idempotency.Sweep(ctx, db, env.Log, env.TracerProvider()) },
 			func(ctx context.Context) { cache.Keep(ctx, "tasks", redis, db, env.Log) },
 			func(ctx context.Context) { ended.Run(ctx, env.Log) },
+			func(ctx context.Context) { trash.Empty(ctx, cfg.Trash, env.Log, env.TracerProvider(), s.purge) },
 		},
 	})
 }

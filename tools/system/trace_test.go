@@ -124,7 +124,7 @@ func TestEachRequestIsOneTrace(t *testing.T) {
 	w.caused("tasks: relay events to redis", wantRelay, traceID(0))
 	mailed := w.caused("users: mail a link", wantReset, traceID(len(tests)+1))
 	w.caused("users: send a mail", wantMail, mailed)
-	for _, sweep := range []string{"tasks: delete old events", "projects: delete old answers", "users: purge sessions"} {
+	for _, sweep := range []string{"tasks: delete old events", "projects: delete old answers", "users: purge sessions", "tasks: purge the trash"} {
 		w.caused(sweep, "")
 	}
 	w.found(failed)

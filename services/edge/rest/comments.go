@@ -124,7 +124,7 @@ func (a *api) registerComments() {
 type CommentFilter struct {
 	Ordering []string `query:"ordering" enum:"id,-id,created_at,-created_at,updated_at,-updated_at,deleted_at,-deleted_at" maxItems:"8" doc:"The order: fields, each falling when preceded by a minus; deleted_at only in the trash. By id when absent."`
 	Author   int64    `query:"author" minimum:"1" doc:"Only comments by this user."`
-	Trash    bool     `query:"trash" default:"false" doc:"The deleted comments instead, which the caller wrote and deleted, or moderates."`
+	Trash    bool     `query:"trash" default:"false" doc:"The deleted comments instead, which the caller wrote and deleted, or moderates. They stay there for a time, 30 days unless the installation says otherwise, and are purged then."`
 }
 
 type commentList struct {

@@ -131,7 +131,7 @@ type projectList struct {
 	Visibility Visibility  `query:"visibility" doc:"public asks for all public projects, and not only the caller's."`
 	Role       MemberRole  `query:"role" doc:"Only projects in which the caller has this role."`
 	Archived   Maybe[bool] `query:"archived" doc:"Only projects that are, or are not, archived."`
-	Trash      bool        `query:"trash" default:"false" doc:"The deleted projects instead, which the caller owned."`
+	Trash      bool        `query:"trash" default:"false" doc:"The deleted projects instead, which the caller owned. They stay there for a time, 30 days unless the installation says otherwise, and are purged then."`
 }
 
 func (a *api) listProjects(ctx context.Context, in *projectList) (*List[View[Project]], error) {

@@ -180,7 +180,7 @@ type TaskFilter struct {
 	UpdatedSince time.Time   `query:"updated_since" doc:"Changed at or after this moment."`
 	Parent       string      `query:"parent" maxLength:"19" pattern:"^(none|[1-9][0-9]{0,18})$" patternDescription:"the id of a task or none" doc:"A part of this task, or of none."`
 	Search       string      `query:"search" maxLength:"200" pattern:"^[\\s\\S]*$" doc:"Words that title or description contain, or begin with. The best match comes first, unless there is an ordering."`
-	Trash        bool        `query:"trash" default:"false" doc:"The deleted tasks instead, where the caller may delete tasks."`
+	Trash        bool        `query:"trash" default:"false" doc:"The deleted tasks instead, where the caller may delete tasks. They stay there for a time, 30 days unless the installation says otherwise, and are purged then."`
 }
 
 func (f *TaskFilter) proto(ctx context.Context) (*tasksv1.TaskFilter, error) {
