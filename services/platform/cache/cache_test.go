@@ -288,9 +288,12 @@ func TestAnswersAreFoundByAnotherReplica(t *testing.T) {
 	w := newWorld(t)
 	w.want(0, false)
 	w.replica("")
-	w.await("the other replica finds it", func() bool { return w.look().Answer != nil })
-	l := w.look()
-	if l.Answer == nil || string(l.Answer.Body) != "0" || l.Answer.Scope != 7 || l.Answer.Header[1] != `"1"` {
+	var l *cache.Look
+	w.await("the other replica finds it", func() bool {
+		l = w.look()
+		return l.Answer != nil
+	})
+	if string(l.Answer.Body) != "0" || l.Answer.Scope != 7 || l.Answer.Header[1] != `"1"` {
 		t.Errorf("got %+v, want the answer of the first replica", l.Answer)
 	}
 }
@@ -512,11 +515,19 @@ func TestAWriterThatRunsOutOfTimeFailsNoOther(t *testing.T) {
 			return w.writer.Mark(ctx, tx, cache.NewMark(), []string{tag})
 		})
 	}
-	hasty, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
 	first, second := make(chan error, 1), make(chan error, 1)
-	go func() { first <- mark(hasty) }()
+	hasten := func() {
+		hasty, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		first <- mark(hasty)
+	}
+	go hasten()
 	w.await("the first suspends", func() bool {
+		select {
+		case <-first: // too hasty
+			go hasten()
+		default:
+		}
 		var n int
 		err := w.db.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").
 			Scan(t.Context(), &n)
