@@ -522,7 +522,7 @@ type TaskEvent {
   version: Int!
   "The fields that an update changed, as the REST API spells them."
   changed: [String!]!
-  "Who did it; null when the account is deleted."
+  "Who did it; null when the account is deleted, and when a task lost its parent because that was purged."
   actor: User
   "The task after the change."
   task: Task!
