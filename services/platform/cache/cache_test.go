@@ -524,7 +524,8 @@ func TestAWriterThatRunsOutOfTimeFailsNoOther(t *testing.T) {
 	go hasten()
 	w.await("the first suspends", func() bool {
 		select {
-		case <-first: // too hasty
+		case err := <-first:
+			t.Logf("too hasty: %v", err)
 			go hasten()
 		default:
 		}
