@@ -324,24 +324,12 @@ func (s *service) ListRevocations(ctx context.Context, req *usersv1.ListRevocati
 // purgeSessions deletes sessions some time after they ended, until ctx ends: long after the last of their access tokens,
 // which would work again without the row, and when nobody needs to be told any more that a token was used before.
 func (s *service) purgeSessions(ctx context.Context, log *slog.Logger, tracer trace.Tracer) {
-	tick := time.NewTicker(purgeEvery)
-	defer tick.Stop()
-	for {
-		_ = telemetry.Job(ctx, tracer, "purge sessions", func(ctx context.Context) (err error) {
-			for more := true; more; {
-				more, err = s.store.purge(ctx, time.Now().Add(-s.issuer.Accepted()-purgeAfter))
-			}
-			if err != nil && ctx.Err() == nil {
-				log.ErrorContext(ctx, "ended sessions are not purged", "error", err)
-			}
-			return err
-		})
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+	telemetry.Every(ctx, tracer, log, purgeEvery, "purge sessions", func(ctx context.Context) (err error) {
+		for more := true; more; {
+			more, err = s.store.purge(ctx, time.Now().Add(-s.issuer.Accepted()-purgeAfter))
 		}
-	}
+		return err
+	})
 }
 
 // GetKeys gives the public keys that verify access tokens.

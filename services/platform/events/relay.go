@@ -370,20 +370,12 @@ func (r *Relay) sweep(ctx context.Context) {
 	if r.keep == 0 {
 		return
 	}
-	for {
-		_ = telemetry.Job(ctx, r.tracer, "delete old events", func(ctx context.Context) (err error) {
-			for n := int64(sweepBatch); n == sweepBatch && ctx.Err() == nil; {
-				n, err = bounded(ctx, func(ctx context.Context) (int64, error) { return Sweep(ctx, r.db, r.keep) })
-			}
-			if err != nil && ctx.Err() == nil {
-				r.log.WarnContext(ctx, "old events are not deleted for now", "error", err)
-			}
-			return err
-		})
-		if !pause(ctx, sweepEvery) {
-			return
+	telemetry.Every(ctx, r.tracer, r.log, sweepEvery, "delete old events", func(ctx context.Context) (err error) {
+		for n := int64(sweepBatch); n == sweepBatch && ctx.Err() == nil; {
+			n, err = bounded(ctx, func(ctx context.Context) (int64, error) { return Sweep(ctx, r.db, r.keep) })
 		}
-	}
+		return err
+	})
 }
 
 // Sweep deletes some of the events that are older than keep, and says how many. They go from the front, so that what is

@@ -282,23 +282,8 @@ func fingerprint(method string, m proto.Message, condition []string) ([]byte, er
 
 // Sweep deletes answers that have been kept long enough, every hour, until ctx ends.
 func Sweep(ctx context.Context, db bun.IDB, log *slog.Logger, tracer trace.TracerProvider) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	t := tracer.Tracer(telemetry.Scope)
-	for {
-		_ = telemetry.Job(ctx, t, "delete old answers", func(ctx context.Context) error {
-			err := sweep(ctx, db)
-			if err != nil && ctx.Err() == nil {
-				log.ErrorContext(ctx, "sweep idempotency keys", "error", err)
-			}
-			return err
-		})
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	telemetry.Every(ctx, tracer.Tracer(telemetry.Scope), log, sweepEvery, "delete old answers",
+		func(ctx context.Context) error { return sweep(ctx, db) })
 }
 
 // sweep goes by batches: all of an hour at once could take longer than a statement may, and then would each time.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -144,6 +145,27 @@ func Job(ctx context.Context, t trace.Tracer, name string, do func(context.Conte
 		span.SetStatus(codes.Error, "") // what it was stands in the log, and at the statement or call that failed
 	}
 	return err
+}
+
+// Every does such work at once and then every so often, until ctx ends. That it failed is logged, and it is done again the
+// next time all the same.
+func Every(ctx context.Context, t trace.Tracer, log *slog.Logger, every time.Duration, name string, do func(context.Context) error) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		_ = Job(ctx, t, name, func(ctx context.Context) error {
+			err := do(ctx)
+			if err != nil && ctx.Err() == nil {
+				log.ErrorContext(ctx, "work in the background failed", "work", name, "error", err)
+			}
+			return err
+		})
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // sampled reads the flags of a traceparent, which is not worth parsing if they say that nobody recorded it.

@@ -42,23 +42,8 @@ func Empty(ctx context.Context, cfg Config, log *slog.Logger, tracer trace.Trace
 	if cfg.Keep == 0 {
 		return
 	}
-	tick := time.NewTicker(emptyEvery)
-	defer tick.Stop()
-	t := tracer.Tracer(telemetry.Scope)
-	for {
-		_ = telemetry.Job(ctx, t, "purge the trash", func(ctx context.Context) error {
-			err := purge(ctx, cfg.Keep)
-			if err != nil && ctx.Err() == nil {
-				log.ErrorContext(ctx, "the trash is not purged", "error", err)
-			}
-			return err
-		})
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	telemetry.Every(ctx, tracer.Tracer(telemetry.Scope), log, emptyEvery, "purge the trash",
+		func(ctx context.Context) error { return purge(ctx, cfg.Keep) })
 }
 
 // Batches calls purge, each time with a deadline, while it says that there may be more.
